@@ -1,0 +1,14 @@
+//! The ground floor: words every room uses and none of them owns.
+//!
+//! A type is admitted here only if every room could want it and it depends on nothing but the standard
+//! library: identities and offsets ([`ids`]), checksums ([`checksum`]), sizes and durations as people write
+//! them ([`units`]). Nothing here does I/O, reads a clock or allocates on a hot path.
+
+pub mod checksum;
+pub mod ids;
+pub mod units;
+
+pub use checksum::crc32c;
+pub use ids::{
+    LeaderEpoch, LogId, Offset, PartitionId, Position, ProducerEpoch, ProducerId, ShardId, Timestamp, TopicId,
+};
