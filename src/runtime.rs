@@ -1,1 +1,4 @@
 //! runtime
+pub mod doorbell;
+pub mod mesh;
+pub mod ring;

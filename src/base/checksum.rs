@@ -40,7 +40,10 @@ impl Default for Crc32c {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the crate returns 32-bit sums widened to u64")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the crate returns 32-bit sums widened to u64"
+)]
 fn truncate(sum: u64) -> u32 {
     sum as u32
 }
