@@ -96,8 +96,10 @@ impl Parker {
             self.registered = Some(waker.clone());
             self.doorbell.set_waker(Some(waker.clone()));
         }
-        // Release: a sender that takes the flag finds the waker stored above (or a newer one).
-        self.doorbell.parked.store(true, Ordering::Release);
+        // Release: a sender that takes the flag finds the waker stored above (or a newer one). A store would do, since
+        // nothing can come between a sender's swap and the value it read; loom does not derive that order, and a swap
+        // here makes it plain to it for the price of one locked instruction per sleep.
+        self.doorbell.parked.swap(true, Ordering::AcqRel);
         // Pairs with the fence in `ring`; see the essay.
         fence(Ordering::SeqCst);
     }
