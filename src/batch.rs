@@ -14,6 +14,7 @@ pub mod compression;
 pub mod header;
 pub mod kafka;
 pub mod record;
+pub mod records;
 
 pub use attributes::{Attributes, Compression, TimestampType};
 pub use header::{
@@ -22,3 +23,4 @@ pub use header::{
 };
 pub use kafka::{KafkaBatch, KafkaBatchBuilder, KafkaBatchError};
 pub use record::RecordHeader;
+pub use records::{RecordRef, RecordsBuilder, RecordsView};

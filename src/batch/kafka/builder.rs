@@ -53,7 +53,8 @@ impl KafkaBatchBuilder {
         self
     }
 
-    /// Sets the batch's timestamps instead of taking them from the first and the latest record.
+    /// Sets the base timestamp, and a max timestamp below which the batch's will not be, instead of taking both
+    /// from the records alone.
     #[must_use]
     pub const fn with_timestamps(mut self, base: Timestamp, max: Timestamp) -> Self {
         self.base_timestamp = Some(base);
