@@ -10,12 +10,17 @@
 //! broker's work), files (storage's) and error codes of any wire (each protocol's).
 
 pub mod attributes;
+pub mod compression;
 pub mod header;
 pub mod kafka;
+pub mod record;
+pub mod records;
 
 pub use attributes::{Attributes, Compression, TimestampType};
 pub use header::{
     BatchHeader, Encoding, FRAME_ALIGN, HEADER_BYTES, HeaderError, PayloadError, Placement, PrefixField,
     ProducerInfo, verify_payload,
 };
-pub use kafka::{KafkaBatch, KafkaBatchError};
+pub use kafka::{KafkaBatch, KafkaBatchBuilder, KafkaBatchError};
+pub use record::RecordHeader;
+pub use records::{RecordRef, RecordsBuilder, RecordsView};

@@ -27,10 +27,19 @@
 //! Counts are believed only within reason ([`COMPRESSED_RECORDS_MAX`], [`RECORD_BYTES_MIN`]): offsets are handed
 //! out by the count, so a lie there would burn the offset space.
 
+mod builder;
+mod record;
+
+use std::borrow::Cow;
+
 use thiserror::Error;
+
+pub use builder::{BuildError, KafkaBatchBuilder};
+pub use record::{Record, RecordError, RecordHeaders, Records};
 
 use crate::base::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, crc32c};
 use crate::batch::attributes::{Attributes, Compression};
+use crate::batch::compression::{self, DecompressError};
 use crate::batch::header::ProducerInfo;
 
 /// Bytes in front of the records.
@@ -132,6 +141,17 @@ pub enum KafkaBatchError {
         /// The id.
         id: u8,
     },
+}
+
+/// Why the records of a batch could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The codec is not defined.
+    #[error(transparent)]
+    Batch(#[from] KafkaBatchError),
+    /// The codec refused the bytes, or they grew past the bound.
+    #[error(transparent)]
+    Decompress(#[from] DecompressError),
 }
 
 /// Exactly one framed batch, borrowed.
@@ -257,6 +277,23 @@ impl<'a> KafkaBatch<'a> {
     #[must_use]
     pub fn records_section(&self) -> &'a [u8] {
         &self.bytes[KAFKA_HEADER_BYTES..]
+    }
+
+    /// The records section, uncompressed: borrowed if it was never compressed, else at most `output_bytes_max`.
+    /// Read it with [`Records::new`] and the record count.
+    ///
+    /// # Errors
+    /// See [`compression::decompress`]; an undefined codec is `UnknownCompression`.
+    pub fn uncompressed(&self, output_bytes_max: usize) -> Result<Cow<'a, [u8]>, OpenError> {
+        let codec = self
+            .attributes()
+            .compression()
+            .map_err(|id| KafkaBatchError::UnknownCompression { id })?;
+        Ok(compression::decompress(
+            codec,
+            self.records_section(),
+            output_bytes_max,
+        )?)
     }
 
     /// Offset of the first record: 0 from a producer, the log's once patched.
@@ -386,3 +423,6 @@ const LENGTH_END: usize = 12;
 
 /// Kafka's oldest message format has 14 bytes of overhead; a smaller length field is nonsense in any format.
 const MESSAGE_BYTES_MIN: usize = 14;
+
+#[cfg(test)]
+mod tests;

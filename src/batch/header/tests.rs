@@ -52,7 +52,7 @@ fn every_bit_flip_is_detected() {
 #[test]
 fn alignment_of_the_source_does_not_matter() {
     let header = sample();
-    let mut bytes = vec![0; 16 + HEADER_BYTES];
+    let mut bytes = [0; 16 + HEADER_BYTES];
     for shift in 0..16 {
         bytes[shift..shift + HEADER_BYTES].copy_from_slice(&header.encode());
         assert_eq!(BatchHeader::decode(&bytes[shift..]), Ok(header));
@@ -86,7 +86,8 @@ fn the_layout_is_the_documented_one() {
          96  4 base_sequence
         100  2 producer_epoch
         102 26 reserved
-    "#]].assert_eq(&table);
+    "#]]
+    .assert_eq(&table);
 }
 
 #[test]
