@@ -1,1 +1,4 @@
 //! broker
+pub mod image;
+pub mod placement;
+pub mod topic;
