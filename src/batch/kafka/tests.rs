@@ -202,6 +202,20 @@ fn patching_keeps_the_checksum_right() {
 }
 
 #[test]
+fn stamping_keeps_the_checksum_right_and_damage_visible() {
+    let mut bytes = sample();
+    stamp_append_time(&mut bytes, Timestamp::new(123_456));
+    assert_eq!(checked(&bytes), Ok(()));
+    let batch = KafkaBatch::parse(&bytes).unwrap();
+    assert_eq!(batch.max_timestamp(), Timestamp::new(123_456));
+    assert_eq!(batch.attributes().timestamp_type(), TimestampType::LogAppendTime);
+    let mut damaged = sample();
+    damaged[70] ^= 1;
+    stamp_append_time(&mut damaged, Timestamp::new(123_456));
+    assert!(matches!(checked(&damaged), Err(KafkaBatchError::Checksum { .. })));
+}
+
+#[test]
 fn every_bit_of_a_stored_batch_is_covered() {
     let mut bytes = sample();
     let placement = Placement {

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use rkyv::api::high;
 
 use super::*;
 use crate::base::{LeaderEpoch, LogId, Offset, ProducerEpoch, ProducerId};
