@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::{LogId, PartitionId, TopicId};
-use crate::batch::header::{BatchHeader, PayloadError, Placement, PrefixField, verify_payload};
+use crate::batch::header::{BatchHeader, Placement};
+use crate::batch::payload::{PayloadError, PrefixField, verify_payload};
 use crate::batch::record::RecordHeader;
 
 /// What a record holds, owned: the naive model the views are compared with.
