@@ -13,14 +13,13 @@ pub mod attributes;
 pub mod compression;
 pub mod header;
 pub mod kafka;
+pub mod payload;
 pub mod record;
 pub mod records;
 
 pub use attributes::{Attributes, Compression, TimestampType};
-pub use header::{
-    BatchHeader, Encoding, FRAME_ALIGN, HEADER_BYTES, HeaderError, PayloadError, Placement, PrefixField,
-    ProducerInfo, verify_payload,
-};
+pub use header::{BatchHeader, Encoding, FRAME_ALIGN, HEADER_BYTES, HeaderError, Placement, ProducerInfo};
 pub use kafka::{KafkaBatch, KafkaBatchBuilder, KafkaBatchError};
+pub use payload::{PayloadError, PrefixField, verify_payload};
 pub use record::RecordHeader;
 pub use records::{RecordRef, RecordsBuilder, RecordsView};

@@ -39,6 +39,8 @@
 //! is torn from a place where no frame was. `durable_end` makes the second distinction: a valid frame that says
 //! the log was durable beyond a damaged place proves rot, not a torn tail.
 //!
+//! `payload` does the summing; this file does the header's own.
+//!
 //! Encoding and decoding touch one 128-byte local and never allocate. Absent: any notion of where in a file
 //! the frame lies.
 
@@ -55,7 +57,7 @@ use crate::base::{
     LeaderEpoch, LogId, Offset, PartitionId, ProducerEpoch, ProducerId, Timestamp, TopicId, crc32c,
 };
 use crate::batch::attributes::Attributes;
-use crate::batch::kafka::{self, KafkaBatch};
+use crate::batch::kafka::KafkaBatch;
 
 /// Size of the header.
 pub const HEADER_BYTES: usize = 128;
@@ -192,48 +194,10 @@ pub enum HeaderError {
     },
 }
 
-/// Which of the 21 bytes in front of Kafka's checksummed part disagrees with the frame header.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PrefixField {
-    /// Bytes 0..8.
-    BaseOffset,
-    /// Bytes 8..12.
-    BatchLength,
-    /// Bytes 12..16.
-    LeaderEpoch,
-    /// Byte 16.
-    Magic,
-    /// Bytes 17..21.
-    Checksum,
-}
-
-/// Why a payload is not the one its header describes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum PayloadError {
-    /// More or fewer bytes than the header says, or too few for the encoding.
-    #[error("payload has {found} bytes, its header says {expected}")]
-    Length {
-        /// Bytes the header says.
-        expected: u32,
-        /// Bytes given.
-        found: usize,
-    },
-    /// A field in front of Kafka's checksummed bytes is not what the header implies.
-    #[error("{0:?} of the stored batch disagrees with its frame header")]
-    Prefix(PrefixField),
-    /// The bytes are damaged.
-    #[error("payload sums to {found:08x}, its header says {expected:08x}")]
-    Checksum {
-        /// Sum recorded.
-        expected: u32,
-        /// Sum of the bytes.
-        found: u32,
-    },
-}
-
 impl BatchHeader {
     /// The header for a Kafka batch stored at `placement`. The batch's bytes must be patched to the same base
-    /// offset and epoch ([`kafka::patch`]) or [`verify_payload`] will refuse them.
+    /// offset and epoch ([`patch`](crate::batch::kafka::patch)) or
+    /// [`verify_payload`](crate::batch::verify_payload) will refuse them.
     ///
     /// The batch must have passed [`KafkaBatch::check_produced`]; without it a non-positive count becomes 0,
     /// which no reader will accept.
@@ -380,63 +344,6 @@ impl BatchHeader {
     }
 }
 
-/// Checks that `payload` (without padding) is the one `header` was written for, to the last bit.
-///
-/// # Errors
-/// See [`PayloadError`]; lengths are compared before anything is summed.
-pub fn verify_payload(header: &BatchHeader, payload: &[u8]) -> Result<(), PayloadError> {
-    let expected = header.payload_len;
-    if payload.len() != expected as usize {
-        return Err(PayloadError::Length {
-            expected,
-            found: payload.len(),
-        });
-    }
-    let summed = match header.encoding {
-        Encoding::Rkyv => payload,
-        Encoding::Kafka => kafka_summed_part(header, payload)?,
-    };
-    let found = crc32c(summed);
-    if found != header.payload_crc {
-        return Err(PayloadError::Checksum {
-            expected: header.payload_crc,
-            found,
-        });
-    }
-    Ok(())
-}
-
-/// Compares what Kafka's checksum leaves out, and returns what it covers.
-fn kafka_summed_part<'a>(header: &BatchHeader, payload: &'a [u8]) -> Result<&'a [u8], PayloadError> {
-    let Some(prefix) = payload.first_chunk::<{ kafka::SUMMED_FROM }>() else {
-        return Err(PayloadError::Length {
-            expected: header.payload_len,
-            found: payload.len(),
-        });
-    };
-    let prefix = kafka::Prefix::read(prefix);
-    let checks = [
-        (
-            prefix.base_offset == header.base_offset.get().cast_signed(),
-            PrefixField::BaseOffset,
-        ),
-        (
-            i64::from(prefix.batch_length) == i64::from(header.payload_len) - 12,
-            PrefixField::BatchLength,
-        ),
-        (
-            prefix.leader_epoch == header.leader_epoch.get().cast_signed(),
-            PrefixField::LeaderEpoch,
-        ),
-        (prefix.magic == kafka::MAGIC_V2, PrefixField::Magic),
-        (prefix.crc == header.payload_crc, PrefixField::Checksum),
-    ];
-    match checks.iter().find(|(holds, _)| !holds) {
-        Some(&(_, field)) => Err(PayloadError::Prefix(field)),
-        None => Ok(&payload[kafka::SUMMED_FROM..]),
-    }
-}
-
 impl Encoding {
     const fn id(self) -> u8 {
         match self {
@@ -532,4 +439,4 @@ layout! {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::batch) mod tests;

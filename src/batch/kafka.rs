@@ -37,8 +37,8 @@ use thiserror::Error;
 pub use builder::{BuildError, KafkaBatchBuilder};
 pub use record::{Record, RecordError, RecordHeaders, Records};
 
-use crate::base::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, crc32c};
-use crate::batch::attributes::{Attributes, Compression};
+use crate::base::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, crc32c, crc32c_combine};
+use crate::batch::attributes::{Attributes, Compression, TimestampType};
 use crate::batch::compression::{self, DecompressError};
 use crate::batch::header::ProducerInfo;
 
@@ -395,6 +395,36 @@ pub fn patch(bytes: &mut [u8], base_offset: Offset, epoch: LeaderEpoch) {
     bytes[12..16].copy_from_slice(&epoch.get().to_be_bytes());
 }
 
+/// Gives every record of a batch the broker's time, in place: sets the timestamp type and the max timestamp, for
+/// topics with `message.timestamp.type=LogAppendTime`.
+///
+/// Both lie inside the checksum. Its sum is linear, so the new one follows from the old one and the changed 22
+/// bytes; the records are not read again and their damage, if any, stays visible. Call it before
+/// [`BatchHeader::for_kafka`](crate::batch::BatchHeader::for_kafka) takes the checksum over.
+///
+/// # Panics
+/// If `bytes` is shorter than a header: the caller stamps what [`KafkaBatch::parse`] accepted.
+pub fn stamp_append_time(bytes: &mut [u8], time: Timestamp) {
+    let (header, records) = bytes
+        .split_first_chunk_mut::<KAFKA_HEADER_BYTES>()
+        .expect("stamping needs a parsed batch");
+    let unchanged = KAFKA_HEADER_BYTES - MAX_TIMESTAMP_END + records.len();
+    let unchanged = u64::try_from(unchanged).expect("a batch is shorter than 2^32 bytes");
+    let sum = u32::from_be_bytes([header[17], header[18], header[19], header[20]]);
+    // Appending the same tail to two heads differs by their sums alone: take the old head out, put the new in.
+    let tail_sum = crc32c_combine(crc32c(&header[SUMMED_FROM..MAX_TIMESTAMP_END]), sum, unchanged);
+    let attributes = Attributes::from_bits(u16::from_be_bytes([header[21], header[22]]));
+    let attributes = attributes.with_timestamp_type(TimestampType::LogAppendTime);
+    header[21..23].copy_from_slice(&attributes.bits().to_be_bytes());
+    header[35..MAX_TIMESTAMP_END].copy_from_slice(&time.get().to_be_bytes());
+    let sum = crc32c_combine(
+        crc32c(&header[SUMMED_FROM..MAX_TIMESTAMP_END]),
+        tail_sum,
+        unchanged,
+    );
+    header[17..SUMMED_FROM].copy_from_slice(&sum.to_be_bytes());
+}
+
 /// The 21 bytes that Kafka's checksum does not cover.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::batch) struct Prefix {
@@ -417,6 +447,9 @@ impl Prefix {
         }
     }
 }
+
+/// Where the fields end that a broker's time changes.
+const MAX_TIMESTAMP_END: usize = 43;
 
 /// Where the bytes that the length field counts begin.
 const LENGTH_END: usize = 12;

@@ -35,7 +35,7 @@
 
 mod builder;
 
-use rkyv::api::high;
+use rkyv::api::low;
 use rkyv::boxed::ArchivedBox;
 use rkyv::rancor::Failure;
 use rkyv::rend::u32_le;
@@ -110,7 +110,7 @@ impl<'a> RecordsView<'a> {
             return Err(ViewError::Misaligned);
         }
         let wire =
-            high::access::<ArchivedWireRecords<'_>, Failure>(payload).map_err(|_| ViewError::Structure)?;
+            low::access::<ArchivedWireRecords<'_>, Failure>(payload).map_err(|_| ViewError::Structure)?;
         let view = Self { wire };
         view.check_tables()?;
         check_ends(&wire.ends, wire.blob.len())?;

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::{LogId, PartitionId, TopicId};
-use crate::batch::header::{BatchHeader, PayloadError, Placement, PrefixField, verify_payload};
+use crate::batch::header::{BatchHeader, Placement};
+use crate::batch::payload::{PayloadError, PrefixField, verify_payload};
 use crate::batch::record::RecordHeader;
 
 /// What a record holds, owned: the naive model the views are compared with.
@@ -199,6 +200,20 @@ fn patching_keeps_the_checksum_right() {
     let batch = KafkaBatch::parse(&bytes).unwrap();
     assert_eq!((batch.base_offset(), batch.leader_epoch()), (1 << 40, 3));
     assert_eq!(checked(&bytes), Ok(()));
+}
+
+#[test]
+fn stamping_keeps_the_checksum_right_and_damage_visible() {
+    let mut bytes = sample();
+    stamp_append_time(&mut bytes, Timestamp::new(123_456));
+    assert_eq!(checked(&bytes), Ok(()));
+    let batch = KafkaBatch::parse(&bytes).unwrap();
+    assert_eq!(batch.max_timestamp(), Timestamp::new(123_456));
+    assert_eq!(batch.attributes().timestamp_type(), TimestampType::LogAppendTime);
+    let mut damaged = sample();
+    damaged[70] ^= 1;
+    stamp_append_time(&mut damaged, Timestamp::new(123_456));
+    assert!(matches!(checked(&damaged), Err(KafkaBatchError::Checksum { .. })));
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub enum RecordsError {
         /// Bytes of the payload.
         bytes: usize,
     },
-    /// The caller's buffer is smaller than [`RecordsBuilder::payload_bytes`].
+    /// The caller's buffer is smaller than the payload; [`RecordsBuilder::payload_bytes_max`] is always enough.
     #[error("the payload needs {needed} bytes, the buffer has {found}")]
     BufferTooSmall {
         /// Bytes needed.
@@ -117,7 +117,7 @@ impl RecordsBuilder {
         self.ends.is_empty()
     }
 
-    /// An upper bound of [`Self::finish`]'s bytes for what was pushed so far, at most 8 bytes a record too high.
+    /// An upper bound of [`Self::finish`]'s bytes for what was pushed so far, about 8 bytes a record too high at worst.
     #[must_use]
     pub fn payload_bytes_max(&self) -> usize {
         let words = 3 * self.ends.len()

@@ -1,10 +1,12 @@
 use proptest::prelude::*;
+use rkyv::api::high;
 
 use super::*;
 use crate::base::{LeaderEpoch, LogId, Offset, ProducerEpoch, ProducerId};
 use crate::batch::attributes::Attributes;
-use crate::batch::header::{Placement, ProducerInfo, verify_payload};
+use crate::batch::header::{Placement, ProducerInfo};
 use crate::batch::kafka::{KafkaBatch, Records};
+use crate::batch::payload::verify_payload;
 
 /// What a record holds, owned: the naive model the view is compared with.
 type Plain = (
