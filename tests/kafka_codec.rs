@@ -119,7 +119,8 @@ impl Random {
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(bound).unwrap()).unwrap()
+        let bound = u64::try_from(bound).expect("a usize fits");
+        usize::try_from(self.next() % bound).expect("it is below a usize")
     }
 
     fn bytes<const N: usize>(&mut self) -> [u8; N] {
@@ -415,8 +416,8 @@ where
 /// What `Debug` printed, taken apart. Newtypes and `Some` are transparent.
 #[derive(Debug, PartialEq)]
 enum Tree {
-    Struct(BTreeMap<String, Tree>),
-    List(Vec<Tree>),
+    Struct(BTreeMap<String, Self>),
+    List(Vec<Self>),
     Atom(String),
 }
 
