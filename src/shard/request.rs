@@ -242,8 +242,12 @@ pub enum Body {
     SetImage(Arc<Image>),
     /// From the control thread: free space fell below the floor, or rose above it.
     DiskFull(bool),
-    /// From the control thread: stop serving, settle all logs, report their ends.
-    Stop,
+    /// From the control thread: counters, please.
+    Stats,
+    /// To [`Body::Stats`].
+    StatsDone(Box<super::ShardStats>),
+    /// From the control thread: stop serving, give connections this long to finish, settle all logs, report their ends.
+    Stop(std::time::Duration),
     /// To [`Body::Stop`].
     Stopped(Vec<crate::storage::marker::CleanEnd>),
     /// Done, nothing to say.
