@@ -9,7 +9,7 @@ use super::{Shard, count};
 use crate::base::{LogId, Offset};
 use crate::batch::BatchHeader;
 use crate::batch::kafka::KafkaBatch;
-use crate::broker::producer_state::{SequenceError, Verdict};
+use crate::broker::producer_state::{self, SequenceError, Verdict};
 use crate::runtime::clock;
 use crate::runtime::local::OneShot;
 use crate::storage::log::{AppendError, Durability};
@@ -158,7 +158,12 @@ impl Shard {
             }
         };
         if let Some(producer) = producer {
-            partition.producers.borrow_mut().record(producer, record_count, appended.base, now);
+            let placement = producer_state::Placement {
+                base_offset: appended.base,
+                last_offset: Offset::new(appended.end.get() - 1),
+                timestamp: batch.max_timestamp(),
+            };
+            partition.producers.borrow_mut().record(producer, record_count, placement, now);
         }
         count(&self.probe.records_produced, u64::from(record_count));
         count(&self.probe.bytes_produced, u64::from(batch.total_bytes()));

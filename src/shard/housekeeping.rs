@@ -2,7 +2,6 @@
 
 use super::Shard;
 use super::partition::Partition;
-use crate::base::Timestamp;
 use crate::runtime::clock;
 use crate::runtime::executor;
 use crate::storage::layout::{index_name, segment_name};
@@ -95,10 +94,7 @@ impl Shard {
             let age_ms = now.get().saturating_sub(segment.last_append_time.get());
             settings.retention.is_some_and(|keep| u128::try_from(age_ms).is_ok_and(|age| age > keep.as_millis()))
         };
-        let expire = Timestamp::new(
-            now.get().saturating_sub(i64::try_from(self.producer_expiration.as_millis()).unwrap_or(i64::MAX)),
-        );
-        partition.producers.borrow_mut().expire(expire);
+        partition.producers.borrow_mut().expire(now, self.producer_expiration);
         let active_expired = partition
             .log
             .borrow()

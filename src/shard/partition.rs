@@ -5,7 +5,7 @@
 
 use crate::base::{LogId, Offset};
 use crate::batch::BatchHeader;
-use crate::broker::producer_state::{ProducerStamp, ProducerTable};
+use crate::broker::producer_state::{Placement, ProducerStamp, ProducerTable};
 use crate::broker::topic::Topic;
 use crate::runtime::clock::Mono;
 use crate::runtime::local::Notify;
@@ -236,7 +236,12 @@ impl FrameVisitor for ProducerVisitor {
 
     fn frame(&mut self, header: &BatchHeader) {
         if let Some(stamp) = stamp(header) {
-            self.0.record(stamp, header.record_count, header.base_offset, header.append_time);
+            let placement = Placement {
+                base_offset: header.base_offset,
+                last_offset: Offset::new(header.end_offset().get() - 1),
+                timestamp: header.max_timestamp,
+            };
+            self.0.record(stamp, header.record_count, placement, header.append_time);
         }
     }
 
