@@ -3,17 +3,26 @@
 //! Two idempotent producers and a reader, each a process of its own on confluent-kafka, work through the whole
 //! test while the broker is killed and started again, some of the time killed once more while it recovers. After
 //! every round the newest stretch of every partition is read with another client and judged by
-//! `support::history`; in the end everything is read from offset zero. A kill leaves the page cache, so this
+//! `tests/support/history.rs`; in the end everything is read from offset zero. A kill leaves the page cache, so this
 //! finds faults of state and order, not missing syncs: those are the power-loss test's.
 //!
 //! `CORELOG_KILL_ROUNDS` sets the number of rounds (50), `CORELOG_SEED` the choices.
 
-#![expect(clippy::disallowed_methods, reason = "a test has clocks, threads and patience of its own")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test has clocks, threads and patience of its own"
+)]
 
-#[expect(clippy::allow_attributes, reason = "which helpers stay unused differs from program to program")]
+#[expect(
+    clippy::allow_attributes,
+    reason = "which helpers stay unused differs from program to program"
+)]
 #[allow(dead_code, reason = "each test program uses some of the shared helpers")]
 #[path = "support/support.rs"]
 mod support;
+
+#[path = "support/history.rs"]
+mod history;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -22,10 +31,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use history::{History, Place, Violation};
 use rskafka::client::ClientBuilder;
 use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
 use support::broker::{Advertise, Broker, Options};
-use support::history::{History, Place};
 use support::programs::{self, Worker};
 use support::seed::Seed;
 
@@ -47,7 +56,8 @@ const READ_BOUND: Duration = Duration::from_secs(60);
 
 #[test]
 fn acknowledged_records_survive_kills_once_in_order_and_unchanged() {
-    let rounds = std::env::var("CORELOG_KILL_ROUNDS").map_or(ROUNDS, |text| text.parse().expect("a number of rounds"));
+    let rounds =
+        std::env::var("CORELOG_KILL_ROUNDS").map_or(ROUNDS, |text| text.parse().expect("a number of rounds"));
     let mut seed = Seed::announced("kill_loop");
     let began = Instant::now();
     let mut broker = Broker::start(Options::new(2, Advertise::PerCore));
@@ -68,21 +78,40 @@ fn acknowledged_records_survive_kills_once_in_order_and_unchanged() {
         broker.wait_ready();
 
         load.observe(&mut history);
-        let from = read_up_to.iter().map(|(p, end): (&i32, &u64)| (*p, end.saturating_sub(READ_AGAIN))).collect();
+        let from = read_up_to
+            .iter()
+            .map(|(p, end): (&i32, &u64)| (*p, end.saturating_sub(READ_AGAIN)))
+            .collect();
         read_up_to = read_logs(broker.kafka(), &from, &mut history);
         let broken = history.check(&from);
-        assert!(broken.is_empty(), "round {round}: {}\n{}", witness(&broken), broker.said());
+        assert!(
+            broken.is_empty(),
+            "round {round}: {}\n{}",
+            witness(&broken),
+            broker.said()
+        );
         load.assert_running();
     }
 
     let attempted = load.finish(&mut history);
     read_logs(broker.kafka(), &HashMap::new(), &mut history);
     let broken = history.check_all(&attempted);
-    assert!(broken.is_empty(), "in the end: {}\n{}", witness(&broken), broker.said());
+    assert!(
+        broken.is_empty(),
+        "in the end: {}\n{}",
+        witness(&broken),
+        broker.said()
+    );
     let acked = history.acked_count();
-    eprintln!("kill_loop: {rounds} rounds, {acked} records acknowledged, {:.1} s", began.elapsed().as_secs_f64());
+    eprintln!(
+        "kill_loop: {rounds} rounds, {acked} records acknowledged, {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
     let wanted = usize::try_from(rounds * ACKED_PER_ROUND_MIN).expect("a small number");
-    assert!(acked >= wanted, "only {acked} records were acknowledged in {rounds} rounds: no load");
+    assert!(
+        acked >= wanted,
+        "only {acked} records were acknowledged in {rounds} rounds: no load"
+    );
     assert_eq!(
         u64::try_from(acked).expect("a small number"),
         attempted.values().sum::<u64>(),
@@ -92,8 +121,12 @@ fn acknowledged_records_survive_kills_once_in_order_and_unchanged() {
 }
 
 /// The first few violations, which say more than all of them.
-fn witness(broken: &[support::history::Violation]) -> String {
-    format!("{} violations, the first: {:#?}", broken.len(), &broken[..broken.len().min(5)])
+fn witness(broken: &[Violation]) -> String {
+    format!(
+        "{} violations, the first: {:#?}",
+        broken.len(),
+        &broken[..broken.len().min(5)]
+    )
 }
 
 /// The producers, the reader and the files they write down what happens to them in.
@@ -113,18 +146,27 @@ impl Load {
         let producer = |(number, codec): (usize, &&str)| {
             let journal = Journal::new(broker.home().join(format!("acks-{number}")));
             let mut program = programs::client_program("producer_loop.py");
-            program.args([address.as_str(), TOPIC, &partitions, &number.to_string(), codec]).arg(&journal.path);
+            program
+                .args([address.as_str(), TOPIC, &partitions, &number.to_string(), codec])
+                .arg(&journal.path);
             (Worker::spawn("a producer", &mut program), journal)
         };
         let producers = PRODUCERS.iter().enumerate().map(producer).collect();
         let journal = Journal::new(broker.home().join("seen"));
         let mut program = programs::client_program("consumer_loop.py");
-        program.args([address.as_str(), TOPIC, &partitions]).arg(&journal.path);
-        Self { producers, reader: (Worker::spawn("the reader", &mut program), journal) }
+        program
+            .args([address.as_str(), TOPIC, &partitions])
+            .arg(&journal.path);
+        Self {
+            producers,
+            reader: (Worker::spawn("the reader", &mut program), journal),
+        }
     }
 
     fn assert_running(&mut self) {
-        self.producers.iter_mut().for_each(|(worker, _)| worker.assert_running());
+        self.producers
+            .iter_mut()
+            .for_each(|(worker, _)| worker.assert_running());
         self.reader.0.assert_running();
     }
 
@@ -133,7 +175,9 @@ impl Load {
         for (_, journal) in &mut self.producers {
             journal.lines(|line| note(line, |place, value| history.acked(place, value)));
         }
-        self.reader.1.lines(|line| note(line, |place, value| history.seen(place, value)));
+        self.reader
+            .1
+            .lines(|line| note(line, |place, value| history.seen(place, value)));
     }
 
     /// Lets the programs come to their end, notes the rest, and gives how many values each producer attempted.
@@ -187,8 +231,11 @@ impl Journal {
 
 fn read_from(path: &Path, position: u64) -> String {
     // A program that has only just been started may not have made its file yet.
-    let Ok(mut file) = File::options().read(true).open(path) else { return String::new() };
-    file.seek(SeekFrom::Start(position)).expect("a place in the journal");
+    let Ok(mut file) = File::options().read(true).open(path) else {
+        return String::new();
+    };
+    file.seek(SeekFrom::Start(position))
+        .expect("a place in the journal");
     let mut text = String::new();
     file.read_to_string(&mut text).expect("the journal is text");
     text
@@ -196,25 +243,42 @@ fn read_from(path: &Path, position: u64) -> String {
 
 /// Reads every partition from the given offset (zero where none is given) to its end, and gives the ends.
 fn read_logs(address: SocketAddr, from: &HashMap<i32, u64>, history: &mut History) -> HashMap<i32, u64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let mut ends = HashMap::new();
     runtime.block_on(async {
         let reads = async {
-            let client = ClientBuilder::new(vec![address.to_string()]).build().await.expect("a client");
+            let client = ClientBuilder::new(vec![address.to_string()])
+                .build()
+                .await
+                .expect("a client");
             for number in 0..PARTITIONS {
                 let start = from.get(&number).copied().unwrap_or(0);
-                let partition = client.partition_client(TOPIC, number, UnknownTopicHandling::Retry).await;
+                let partition = client
+                    .partition_client(TOPIC, number, UnknownTopicHandling::Retry)
+                    .await;
                 let partition = partition.expect("a leader");
                 let end = unsigned(partition.get_offset(OffsetAt::Latest).await.expect("the end"));
                 let (mut next, mut records) = (start, Vec::new());
                 while next < end {
                     let offset = i64::try_from(next).expect("an offset");
-                    let (found, _) = partition.fetch_records(offset, 1..4 << 20, 200).await.expect("records");
-                    assert!(!found.is_empty(), "partition {number} gives nothing at {next}, below its end {end}");
+                    let (found, _) = partition
+                        .fetch_records(offset, 1..4 << 20, 200)
+                        .await
+                        .expect("records");
+                    assert!(
+                        !found.is_empty(),
+                        "partition {number} gives nothing at {next}, below its end {end}"
+                    );
                     // The load goes on: what came after the end was asked for is for the next read.
                     for got in found.into_iter().filter(|got| unsigned(got.offset) < end) {
                         let value = got.record.value.expect("a value");
-                        records.push((unsigned(got.offset), String::from_utf8(value).expect("a value of text")));
+                        records.push((
+                            unsigned(got.offset),
+                            String::from_utf8(value).expect("a value of text"),
+                        ));
                     }
                     next = records.last().map_or(next, |(offset, _)| offset + 1);
                 }
@@ -222,7 +286,9 @@ fn read_logs(address: SocketAddr, from: &HashMap<i32, u64>, history: &mut Histor
                 ends.insert(number, end);
             }
         };
-        tokio::time::timeout(READ_BOUND, reads).await.expect("the logs are read in time");
+        tokio::time::timeout(READ_BOUND, reads)
+            .await
+            .expect("the logs are read in time");
     });
     ends
 }

@@ -46,7 +46,12 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn new(shards: u16, advertise: Advertise) -> Self {
-        Self { shards, advertise, memory: "512MiB", settings: Vec::new() }
+        Self {
+            shards,
+            advertise,
+            memory: "512MiB",
+            settings: Vec::new(),
+        }
     }
 
     /// How many brokers clients must find in the metadata.
@@ -84,13 +89,23 @@ impl Broker {
             .expect("a temporary directory beside the build");
         let base = free_ports();
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self { options, home, kafka: at(base), admin: at(base + PORTS_PER_BROKER - 1), child: None }
+        Self {
+            options,
+            home,
+            kafka: at(base),
+            admin: at(base + PORTS_PER_BROKER - 1),
+            child: None,
+        }
     }
 
     /// Starts the process and returns at once.
     pub(crate) fn spawn(&mut self) {
         assert!(self.child.is_none(), "the broker runs already");
-        let log = File::options().append(true).create(true).open(self.said_path()).expect("the broker's log opens");
+        let log = File::options()
+            .append(true)
+            .create(true)
+            .open(self.said_path())
+            .expect("the broker's log opens");
         let mut command = Command::new(binary());
         command
             .arg("serve")
@@ -98,16 +113,20 @@ impl Broker {
             .args(["--kafka", &self.kafka.to_string()])
             .args(["--admin", &self.admin.to_string()])
             .args(["--memory", self.options.memory])
-            .args(["--advertise", match self.options.advertise {
-                Advertise::PerCore => "per-core",
-                Advertise::Single => "single",
-            }])
+            .args([
+                "--advertise",
+                match self.options.advertise {
+                    Advertise::PerCore => "per-core",
+                    Advertise::Single => "single",
+                },
+            ])
             .args(["--set", &format!("runtime.shards={}", self.options.shards)]);
         for setting in &self.options.settings {
             command.args(["--set", setting]);
         }
         // The tests' own knobs share the broker's prefix; the broker must not see them.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CORELOG")) {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CORELOG"))
+        {
             command.env_remove(name);
         }
         let stdout = log.try_clone().expect("a second handle to the broker's log");
@@ -119,11 +138,18 @@ impl Broker {
     pub(crate) fn wait_ready(&mut self) {
         let ready = self.poll(|broker| {
             if let Some(status) = broker.exited() {
-                panic!("the broker ended before it was ready: {status}\n{}", broker.said());
+                panic!(
+                    "the broker ended before it was ready: {status}\n{}",
+                    broker.said()
+                );
             }
             matches!(broker.admin_get("/readyz"), Some((200, _)))
         });
-        assert!(ready, "the broker was not ready within {PATIENCE:?}\n{}", self.said());
+        assert!(
+            ready,
+            "the broker was not ready within {PATIENCE:?}\n{}",
+            self.said()
+        );
     }
 
     /// Kills the process outright, as a power cut would to its memory but not to the page cache.
@@ -138,14 +164,20 @@ impl Broker {
         let pid = Pid::from_child(self.child.as_ref().expect("a broker to stop"));
         kill_process(pid, Signal::TERM).expect("the broker takes the signal");
         let stopped = self.poll(|broker| broker.exited().is_some());
-        assert!(stopped, "the broker did not stop within {PATIENCE:?} of SIGTERM\n{}", self.said());
+        assert!(
+            stopped,
+            "the broker did not stop within {PATIENCE:?} of SIGTERM\n{}",
+            self.said()
+        );
         let mut child = self.child.take().expect("the broker that stopped");
         child.wait().expect("the stopped broker is reaped")
     }
 
     /// The exit status if the process ended by itself.
     pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut().and_then(|child| child.try_wait().expect("the broker's state is known"))
+        self.child
+            .as_mut()
+            .and_then(|child| child.try_wait().expect("the broker's state is known"))
     }
 
     /// Changes what the next start asks for; the data and the ports stay.
@@ -176,22 +208,37 @@ impl Broker {
     pub(crate) fn peak_resident_bytes(&self) -> u64 {
         let pid = self.child.as_ref().expect("a running broker").id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the broker's status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak in the status");
-        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("a number of kB");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("a peak in the status");
+        let kib: u64 = line
+            .trim()
+            .trim_end_matches("kB")
+            .trim()
+            .parse()
+            .expect("a number of kB");
         kib * 1024
     }
 
     /// Everything the broker wrote to its standard output and error, over all its runs.
     pub(crate) fn said(&self) -> String {
         let text = std::fs::read(self.said_path()).unwrap_or_default();
-        format!("--- the broker said ---\n{}--- end ---", String::from_utf8_lossy(&text))
+        format!(
+            "--- the broker said ---\n{}--- end ---",
+            String::from_utf8_lossy(&text)
+        )
     }
 
     /// One HTTP request to the admin port: the status code and the body, or nothing if nobody answers.
     pub(crate) fn admin_get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.admin, Duration::from_secs(1)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: corelog\r\nConnection: close\r\n\r\n").ok()?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: corelog\r\nConnection: close\r\n\r\n"
+        )
+        .ok()?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok()?;
         let answer = String::from_utf8_lossy(&answer);

@@ -36,11 +36,23 @@ pub(crate) enum Violation {
     /// A producer was told of this offset, and the log ends below it.
     Lost { acked: Place, value: String, end: u64 },
     /// A producer was told of this offset, and another value is there.
-    Misplaced { acked: Place, value: String, found: String },
+    Misplaced {
+        acked: Place,
+        value: String,
+        found: String,
+    },
     /// One offset, two values, at two times.
-    Changed { at: Place, before: String, after: String },
+    Changed {
+        at: Place,
+        before: String,
+        after: String,
+    },
     /// One value, two offsets.
-    Duplicate { value: String, first: Place, again: Place },
+    Duplicate {
+        value: String,
+        first: Place,
+        again: Place,
+    },
     /// A read that should have held this offset did not.
     Gap { missing: Place, before: u64 },
     /// The log ends below something a reader saw.
@@ -87,11 +99,18 @@ impl History {
             return;
         }
         match identity(value) {
-            None => self.violations.push(Violation::Phantom { at: place, value: value.to_owned() }),
+            None => self.violations.push(Violation::Phantom {
+                at: place,
+                value: value.to_owned(),
+            }),
             Some(identity) => {
                 let first = *self.first_place.entry(identity).or_insert(place);
                 if first != place {
-                    self.violations.push(Violation::Duplicate { value: value.to_owned(), first, again: place });
+                    self.violations.push(Violation::Duplicate {
+                        value: value.to_owned(),
+                        first,
+                        again: place,
+                    });
                 }
             }
         }
@@ -103,13 +122,31 @@ impl History {
         let mut next = from;
         for (offset, value) in records {
             if *offset != next {
-                self.violations.push(Violation::Gap { missing: Place { partition, offset: next }, before: *offset });
+                self.violations.push(Violation::Gap {
+                    missing: Place {
+                        partition,
+                        offset: next,
+                    },
+                    before: *offset,
+                });
             }
             next = offset + 1;
-            self.seen(Place { partition, offset: *offset }, value);
+            self.seen(
+                Place {
+                    partition,
+                    offset: *offset,
+                },
+                value,
+            );
         }
         if next < end {
-            self.violations.push(Violation::Gap { missing: Place { partition, offset: next }, before: end });
+            self.violations.push(Violation::Gap {
+                missing: Place {
+                    partition,
+                    offset: next,
+                },
+                before: end,
+            });
         }
         self.ends.insert(partition, end);
     }
@@ -126,12 +163,22 @@ impl History {
     pub(crate) fn check(&self, from: &HashMap<Partition, u64>) -> Vec<Violation> {
         let mut found = self.violations.clone();
         for (&partition, &end) in &self.ends {
-            let start = Place { partition, offset: from.get(&partition).copied().unwrap_or(0) };
-            let stop = Place { partition, offset: u64::MAX };
+            let start = Place {
+                partition,
+                offset: from.get(&partition).copied().unwrap_or(0),
+            };
+            let stop = Place {
+                partition,
+                offset: u64::MAX,
+            };
             for (&acked, value) in self.acked.range(start..=stop) {
                 match self.seen.get(&acked) {
                     _ if acked.offset >= end => {
-                        found.push(Violation::Lost { acked, value: value.clone(), end });
+                        found.push(Violation::Lost {
+                            acked,
+                            value: value.clone(),
+                            end,
+                        });
                     }
                     Some(there) if there == value => {}
                     Some(there) => found.push(Violation::Misplaced {
@@ -139,12 +186,22 @@ impl History {
                         value: value.clone(),
                         found: there.clone(),
                     }),
-                    None => found.push(Violation::Gap { missing: acked, before: end }),
+                    None => found.push(Violation::Gap {
+                        missing: acked,
+                        before: end,
+                    }),
                 }
             }
-            let above_end = Place { partition, offset: end };
+            let above_end = Place {
+                partition,
+                offset: end,
+            };
             for (&seen, value) in self.seen.range(above_end..=stop) {
-                found.push(Violation::Vanished { seen, value: value.clone(), end });
+                found.push(Violation::Vanished {
+                    seen,
+                    value: value.clone(),
+                    end,
+                });
             }
         }
         found
@@ -156,13 +213,22 @@ impl History {
         let mut found = self.check(&HashMap::new());
         let mut latest: HashMap<(Partition, u32), (u64, &str)> = HashMap::new();
         for (&at, value) in &self.seen {
-            let Some((producer, sequence)) = identity(value) else { continue };
+            let Some((producer, sequence)) = identity(value) else {
+                continue;
+            };
             if attempted.get(&producer).is_none_or(|&count| sequence >= count) {
-                found.push(Violation::Phantom { at, value: value.clone() });
+                found.push(Violation::Phantom {
+                    at,
+                    value: value.clone(),
+                });
             }
             let before = latest.insert((at.partition, producer), (sequence, value));
             if let Some((_, after)) = before.filter(|(earlier, _)| *earlier >= sequence) {
-                found.push(Violation::Disorder { at, value: value.clone(), after: after.to_owned() });
+                found.push(Violation::Disorder {
+                    at,
+                    value: value.clone(),
+                    after: after.to_owned(),
+                });
             }
         }
         found
@@ -170,7 +236,11 @@ impl History {
 }
 
 fn changed(at: Place, before: &str, after: &str) -> Violation {
-    Violation::Changed { at, before: before.to_owned(), after: after.to_owned() }
+    Violation::Changed {
+        at,
+        before: before.to_owned(),
+        after: after.to_owned(),
+    }
 }
 
 /// The producer and sequence that a value names; nothing for a value that no producer of ours makes.
@@ -189,7 +259,9 @@ mod tests {
     }
 
     fn read(history: &mut History, from: u64, end: u64, values: &[&str]) {
-        let records: Vec<_> = (from..).zip(values.iter().map(|value| (*value).to_owned())).collect();
+        let records: Vec<_> = (from..)
+            .zip(values.iter().map(|value| (*value).to_owned()))
+            .collect();
         history.read(0, from, end, &records);
     }
 
@@ -214,7 +286,14 @@ mod tests {
         let mut history = History::default();
         history.acked(at(0, 1), "1:1:b");
         read(&mut history, 0, 1, &["1:0:a"]);
-        assert_eq!(all(&history), [Violation::Lost { acked: at(0, 1), value: "1:1:b".into(), end: 1 }]);
+        assert_eq!(
+            all(&history),
+            [Violation::Lost {
+                acked: at(0, 1),
+                value: "1:1:b".into(),
+                end: 1
+            }]
+        );
     }
 
     #[test]
@@ -222,7 +301,11 @@ mod tests {
         let mut history = History::default();
         history.acked(at(0, 0), "1:1:b");
         read(&mut history, 0, 2, &["1:0:a", "1:1:b"]);
-        let found = Violation::Misplaced { acked: at(0, 0), value: "1:1:b".into(), found: "1:0:a".into() };
+        let found = Violation::Misplaced {
+            acked: at(0, 0),
+            value: "1:1:b".into(),
+            found: "1:0:a".into(),
+        };
         assert_eq!(all(&history), [found]);
     }
 
@@ -239,7 +322,11 @@ mod tests {
         let mut history = History::default();
         history.seen(at(0, 0), "1:0:a");
         read(&mut history, 0, 1, &["1:0:A"]);
-        let found = Violation::Changed { at: at(0, 0), before: "1:0:a".into(), after: "1:0:A".into() };
+        let found = Violation::Changed {
+            at: at(0, 0),
+            before: "1:0:a".into(),
+            after: "1:0:A".into(),
+        };
         assert_eq!(all(&history), [found]);
     }
 
@@ -248,7 +335,11 @@ mod tests {
         let mut history = History::default();
         read(&mut history, 0, 3, &["1:0:a", "1:1:b", "1:0:a"]);
         let found = all(&history);
-        let duplicate = Violation::Duplicate { value: "1:0:a".into(), first: at(0, 0), again: at(0, 2) };
+        let duplicate = Violation::Duplicate {
+            value: "1:0:a".into(),
+            first: at(0, 0),
+            again: at(0, 2),
+        };
         assert!(found.contains(&duplicate), "{found:?}");
     }
 
@@ -256,14 +347,26 @@ mod tests {
     fn a_missing_offset_is_a_gap() {
         let mut history = History::default();
         history.read(0, 0, 3, &[(0, "1:0:a".into()), (2, "1:1:b".into())]);
-        assert_eq!(all(&history), [Violation::Gap { missing: at(0, 1), before: 2 }]);
+        assert_eq!(
+            all(&history),
+            [Violation::Gap {
+                missing: at(0, 1),
+                before: 2
+            }]
+        );
     }
 
     #[test]
     fn a_read_that_stops_before_the_end_is_a_gap() {
         let mut history = History::default();
         read(&mut history, 0, 2, &["1:0:a"]);
-        assert_eq!(all(&history), [Violation::Gap { missing: at(0, 1), before: 2 }]);
+        assert_eq!(
+            all(&history),
+            [Violation::Gap {
+                missing: at(0, 1),
+                before: 2
+            }]
+        );
     }
 
     #[test]
@@ -271,14 +374,25 @@ mod tests {
         let mut history = History::default();
         history.seen(at(0, 1), "1:1:b");
         read(&mut history, 0, 1, &["1:0:a"]);
-        assert_eq!(all(&history), [Violation::Vanished { seen: at(0, 1), value: "1:1:b".into(), end: 1 }]);
+        assert_eq!(
+            all(&history),
+            [Violation::Vanished {
+                seen: at(0, 1),
+                value: "1:1:b".into(),
+                end: 1
+            }]
+        );
     }
 
     #[test]
     fn a_producers_earlier_value_at_a_later_offset_is_disorder() {
         let mut history = History::default();
         read(&mut history, 0, 2, &["1:5:b", "1:3:a"]);
-        let found = Violation::Disorder { at: at(0, 1), value: "1:3:a".into(), after: "1:5:b".into() };
+        let found = Violation::Disorder {
+            at: at(0, 1),
+            value: "1:3:a".into(),
+            after: "1:5:b".into(),
+        };
         assert_eq!(all(&history), [found]);
     }
 
@@ -288,7 +402,13 @@ mod tests {
             let mut history = History::default();
             read(&mut history, 0, 1, &[value]);
             let found = all(&history);
-            assert_eq!(found, [Violation::Phantom { at: at(0, 0), value: value.into() }]);
+            assert_eq!(
+                found,
+                [Violation::Phantom {
+                    at: at(0, 0),
+                    value: value.into()
+                }]
+            );
         }
     }
 
@@ -298,6 +418,12 @@ mod tests {
         history.acked(at(0, 0), "1:0:a");
         history.read(0, 1, 2, &[(1, "1:1:b".into())]);
         assert_eq!(history.check(&HashMap::from([(0, 1)])), []);
-        assert_eq!(history.check(&HashMap::new()), [Violation::Gap { missing: at(0, 0), before: 2 }]);
+        assert_eq!(
+            history.check(&HashMap::new()),
+            [Violation::Gap {
+                missing: at(0, 0),
+                before: 2
+            }]
+        );
     }
 }

@@ -14,20 +14,32 @@ const SETUP: &str = "scripts/setup-test-env";
 /// The interpreter with the Kafka client packages.
 pub(crate) fn python() -> PathBuf {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let python = target.parent().expect("the build directory").join("test-env/bin/python");
-    assert!(python.is_file(), "{} is missing: run {SETUP} first", python.display());
+    let python = target
+        .parent()
+        .expect("the build directory")
+        .join("test-env/bin/python");
+    assert!(
+        python.is_file(),
+        "{} is missing: run {SETUP} first",
+        python.display()
+    );
     python
 }
 
 /// Fails unless kcat can be run.
 pub(crate) fn require_kcat() {
     let found = Command::new("kcat").arg("-V").output();
-    assert!(found.is_ok_and(|output| output.status.success()), "kcat is missing: run {SETUP} first");
+    assert!(
+        found.is_ok_and(|output| output.status.success()),
+        "kcat is missing: run {SETUP} first"
+    );
 }
 
 /// A Python program of `tests/clients`.
 pub(crate) fn client_program(name: &str) -> Command {
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name);
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/clients")
+        .join(name);
     assert!(script.is_file(), "{} is missing", script.display());
     let mut command = Command::new(python());
     // No .pyc files into the source tree, no buffering between a program's words and the reader of a failure.
@@ -37,12 +49,19 @@ pub(crate) fn client_program(name: &str) -> Command {
 
 /// Runs a program to its end; what it printed if it failed.
 pub(crate) fn run(mut command: Command) -> Result<(), String> {
-    let output: Output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let output: Output = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Err(format!("{command:?}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr)))
+    Err(format!(
+        "{command:?}: {}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    ))
 }
 
 /// A program that works until its standard input closes.
@@ -53,8 +72,14 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn spawn(name: &str, command: &mut Command) -> Self {
-        let child = command.stdin(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
-        Self { child, name: name.to_owned() }
+        let child = command
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        Self {
+            child,
+            name: name.to_owned(),
+        }
     }
 
     /// Fails the test if the program ended before it was told to.
@@ -78,7 +103,11 @@ impl Worker {
                 assert!(status.success(), "{} ended with {status}", self.name);
                 return;
             }
-            assert!(Instant::now() < deadline, "{} did not end within {bound:?}", self.name);
+            assert!(
+                Instant::now() < deadline,
+                "{} did not end within {bound:?}",
+                self.name
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }

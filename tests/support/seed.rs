@@ -37,6 +37,8 @@ impl Seed {
 }
 
 fn fresh() -> u64 {
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()));
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(1, |since| u64::from(since.subsec_nanos()));
     (u64::from(std::process::id()) << 32) | nanos
 }

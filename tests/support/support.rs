@@ -1,4 +1,4 @@
-//! What the black-box tests share: a real broker as a child process, other people's clients, a history checker.
+//! What the black-box tests share: a real broker as a child process, other people's clients, frames by hand.
 //!
 //! Nothing in here knows the inside of Corelog: the broker is the binary that cargo built (or the one that the
 //! environment variable `CORELOG` names, to judge a release build or another broker altogether), spoken to over
@@ -6,8 +6,7 @@
 //! never a sleep that hopes. Each test program uses some of this and leaves the rest.
 
 pub(crate) mod broker;
-pub(crate) mod history;
 
 pub(crate) mod programs;
-pub(crate) mod wire;
 pub(crate) mod seed;
+pub(crate) mod wire;

@@ -34,7 +34,10 @@ pub(crate) fn request(api_key: i16, version: i16, correlation: i32, body: &[u8])
     frame.extend(correlation.to_be_bytes());
     string(&mut frame, client);
     frame.extend(body);
-    let mut out = i32::try_from(frame.len()).expect("a frame of ours is short").to_be_bytes().to_vec();
+    let mut out = i32::try_from(frame.len())
+        .expect("a frame of ours is short")
+        .to_be_bytes()
+        .to_vec();
     out.extend(frame);
     out
 }
@@ -45,7 +48,11 @@ fn string(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 fn bytes(out: &mut Vec<u8>, content: &[u8]) {
-    out.extend(i32::try_from(content.len()).expect("a short byte string").to_be_bytes());
+    out.extend(
+        i32::try_from(content.len())
+            .expect("a short byte string")
+            .to_be_bytes(),
+    );
     out.extend(content);
 }
 
@@ -109,7 +116,11 @@ pub(crate) fn batch_of(value: &[u8]) -> Vec<u8> {
     checked.extend(records);
 
     let mut batch = 0_i64.to_be_bytes().to_vec(); // base offset
-    batch.extend(i32::try_from(checked.len() + 9).expect("a short batch").to_be_bytes());
+    batch.extend(
+        i32::try_from(checked.len() + 9)
+            .expect("a short batch")
+            .to_be_bytes(),
+    );
     batch.extend((-1_i32).to_be_bytes()); // leader epoch
     batch.push(2); // magic
     batch.extend(crc32c(&checked).to_be_bytes());
@@ -129,8 +140,16 @@ fn varint(out: &mut Vec<u8>, length: usize) {
 
 /// CRC32C, bit by bit: slow, short and not the broker's.
 fn crc32c(data: &[u8]) -> u32 {
-    let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
-    !data.iter().fold(u32::MAX, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
+    let step = |crc: u32, _| {
+        if crc & 1 == 1 {
+            (crc >> 1) ^ 0x82f6_3b78
+        } else {
+            crc >> 1
+        }
+    };
+    !data
+        .iter()
+        .fold(u32::MAX, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
 }
 
 /// Reads big-endian fields off an answer; `None` past its end.
@@ -144,15 +163,18 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn i16(&mut self) -> Option<i16> {
-        self.take(2).map(|b| i16::from_be_bytes(b.try_into().expect("two bytes")))
+        self.take(2)
+            .map(|b| i16::from_be_bytes(b.try_into().expect("two bytes")))
     }
 
     pub(crate) fn i32(&mut self) -> Option<i32> {
-        self.take(4).map(|b| i32::from_be_bytes(b.try_into().expect("four bytes")))
+        self.take(4)
+            .map(|b| i32::from_be_bytes(b.try_into().expect("four bytes")))
     }
 
     pub(crate) fn i64(&mut self) -> Option<i64> {
-        self.take(8).map(|b| i64::from_be_bytes(b.try_into().expect("eight bytes")))
+        self.take(8)
+            .map(|b| i64::from_be_bytes(b.try_into().expect("eight bytes")))
     }
 
     pub(crate) fn string(&mut self) -> Option<&'a [u8]> {
@@ -173,11 +195,16 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         stream.set_write_timeout(Some(Duration::from_secs(20)))?;
-        Ok(Self { stream, correlation: 0 })
+        Ok(Self {
+            stream,
+            correlation: 0,
+        })
     }
 
     pub(crate) fn set_patience(&self, patience: Duration) {
-        self.stream.set_read_timeout(Some(patience)).expect("a read timeout is set");
+        self.stream
+            .set_read_timeout(Some(patience))
+            .expect("a read timeout is set");
     }
 
     /// Sends bytes as they are. A connection the peer has closed meanwhile is not an error here: what came of
@@ -208,12 +235,16 @@ impl Connection {
     /// One well-formed request; the body of its answer, correlation checked.
     pub(crate) fn call(&mut self, api_key: i16, version: i16, body: &[u8]) -> io::Result<Vec<u8>> {
         self.correlation += 1;
-        self.stream.write_all(&request(api_key, version, self.correlation, body))?;
+        self.stream
+            .write_all(&request(api_key, version, self.correlation, body))?;
         match self.read()? {
             Answer::Frame(frame) if frame.get(..4) == Some(&self.correlation.to_be_bytes()[..]) => {
                 Ok(frame[4..].to_vec())
             }
-            other => Err(io::Error::new(ErrorKind::InvalidData, format!("no answer in order: {other:?}"))),
+            other => Err(io::Error::new(
+                ErrorKind::InvalidData,
+                format!("no answer in order: {other:?}"),
+            )),
         }
     }
 
@@ -250,5 +281,8 @@ impl Connection {
 }
 
 fn is_closed(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+    matches!(
+        error.kind(),
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    )
 }
