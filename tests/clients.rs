@@ -19,13 +19,14 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use rskafka::chrono::{TimeZone, Utc};
 use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
 use rskafka::client::{Client, ClientBuilder};
 use rskafka::record::Record;
-use support::broker::{Advertise, Broker, Options};
+use support::broker::{Advertise, Broker, Options, binary};
 use support::programs;
 
 /// The programs of `tests/clients`.
@@ -112,6 +113,16 @@ fn records_survive_a_change_of_shard_count() {
             Ok(())
         })
         .unwrap_or_else(|failure| panic!("with {shards} shards, {advertise:?}: {failure}"));
+    }
+}
+
+/// The main job, as the acceptance script does it with a small file of its own.
+#[test]
+fn shipped_log_lines_come_back_identical() {
+    for advertise in ["per-core", "single"] {
+        let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/accept-logs"));
+        script.env("CORELOG", binary()).env("ADVERTISE", advertise);
+        programs::run(script).expect("the acceptance script is content");
     }
 }
 

@@ -10,11 +10,14 @@ closes, waits for what is still on its way, and writes `attempted COUNT` last.
 
 import sys
 import threading
+import time
 
 from confluent_kafka import Producer
 
 ON_THE_WAY_MAX = 400
 FLUSH_SECONDS = 60
+# Enough to keep batches on their way all the time, little enough to read everything again in the end.
+RECORDS_PER_SECOND = 2000
 
 brokers, topic, partitions, number, codec, acks_path = sys.argv[1:]
 partitions = int(partitions)
@@ -48,21 +51,20 @@ with open(acks_path, "w", buffering=1 << 16) as acks:
             "log_level": 2,
         }
     )
-    sequence = 0
+    sequence, began = 0, time.monotonic()
     while not stop.is_set():
-        if len(producer) < ON_THE_WAY_MAX:
+        due = (time.monotonic() - began) * RECORDS_PER_SECOND
+        while sequence < due and len(producer) < ON_THE_WAY_MAX:
             filling = "." * (sequence * 7919 % 120)
-            value = f"{number}:{sequence}:{filling}"
             # Several records to one partition, then the next, so that batches hold more than one.
-            producer.produce(topic, value=value, partition=sequence // 8 % partitions, on_delivery=delivered)
+            partition = sequence // 8 % partitions
+            producer.produce(topic, value=f"{number}:{sequence}:{filling}", partition=partition, on_delivery=delivered)
             sequence += 1
-            # A steady rate, so that the log can be read whole in the end: about 4000 records a second.
-            if sequence % 40 == 0:
-                producer.poll(0.01)
-        else:
-            producer.poll(0.05)
-        if sequence % 40 == 0:
-            acks.flush()
+        if sequence < due:
+            # Held up, by a dead broker most likely: what could not be sent is not caught up with.
+            began = time.monotonic() - sequence / RECORDS_PER_SECOND
+        producer.poll(0.005)
+        acks.flush()
     left = producer.flush(FLUSH_SECONDS)
     acks.write(f"attempted {sequence}\n")
     acks.flush()
