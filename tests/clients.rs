@@ -223,7 +223,9 @@ async fn partition_of(client: &Client, topic: &str, partition: i32) -> Result<Pa
 fn record_at(offset: usize) -> Record {
     let millis = 1_600_000_000_000 + i64::try_from(offset).expect("a small offset");
     Record {
-        key: offset.is_multiple_of(2).then(|| format!("key {offset}").into_bytes()),
+        key: offset
+            .is_multiple_of(2)
+            .then(|| format!("key {offset}").into_bytes()),
         value: Some(format!("value {offset:>60}").into_bytes()),
         headers: [("offset".to_owned(), offset.to_string().into_bytes())].into(),
         timestamp: Utc.timestamp_millis_opt(millis).single().expect("a time"),
