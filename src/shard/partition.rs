@@ -61,7 +61,7 @@ pub(crate) struct Cursor {
 /// One waiter for records on any number of partitions.
 #[derive(Debug, Default)]
 pub(crate) struct WatchState {
-    fired: Cell<bool>,
+    pub(crate) fired: Cell<bool>,
     pub(crate) notify: Notify,
     /// Called instead of waking a local task: the watch belongs to another shard.
     pub(crate) remote: Option<RemoteWatch>,
