@@ -8,7 +8,7 @@ pub mod checksum;
 pub mod ids;
 pub mod units;
 
-pub use checksum::crc32c;
+pub use checksum::{crc32c, crc32c_combine};
 pub use ids::{
     LeaderEpoch, LogId, Offset, PartitionId, Position, ProducerEpoch, ProducerId, ShardId, Timestamp, TopicId,
 };
