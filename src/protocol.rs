@@ -1,1 +1,12 @@
-//! protocol
+//! The doors: bytes from a client in, requests to a shard out, and the way back.
+//!
+//! **Promise.** A door never trusts a byte. Every length is checked against what is really there before anything
+//! is reserved for it, every failure is a value, and nothing a peer sends can make this process panic.
+//!
+//! **Invariants.** Wire types stop here: nothing below this room knows what an API key or an error code is.
+//! One door never sees another; what they share lives below, in the broker room. Codecs do no I/O, read no
+//! clock and know no thread, so any shard (or a client tool, or a fuzzer) may run them.
+//!
+//! **Absent.** Sockets and connection limits, which belong to the server room above.
+
+pub mod kafka;
