@@ -182,7 +182,9 @@ pub struct ShardConfig {
 
 impl std::fmt::Debug for ShardConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ShardConfig").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("ShardConfig")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -226,7 +228,9 @@ pub struct Shard {
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shard").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Shard")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -236,13 +240,23 @@ impl Shard {
     ///
     /// # Errors
     /// A refused ring or a log that cannot be opened.
-    pub fn start(config: ShardConfig, port: Port<Message>) -> Result<(Rc<Self>, Option<io::Error>), crate::storage::Error> {
+    pub fn start(
+        config: ShardConfig,
+        port: Port<Message>,
+    ) -> Result<(Rc<Self>, Option<io::Error>), crate::storage::Error> {
         let here = Path::new("io_uring");
         let ticker = Ticker::start();
-        let arena = Arena::new(config.memory_bytes / 2).map_err(crate::storage::Error::io("map memory for", here))?;
+        let arena =
+            Arena::new(config.memory_bytes / 2).map_err(crate::storage::Error::io("map memory for", here))?;
         let (disk, refused) =
             DiskRing::start(&ticker, Some(&arena)).map_err(crate::storage::Error::io("set up", here))?;
-        let pool = Pool::start(config.data.pool(), disk.clone(), &arena, config.pool_depth, config.pool_found);
+        let pool = Pool::start(
+            config.data.pool(),
+            disk.clone(),
+            &arena,
+            config.pool_depth,
+            config.pool_found,
+        );
         let port = Rc::new(port);
         let shard = Rc::new(Self {
             id: config.id,

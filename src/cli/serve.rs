@@ -14,7 +14,7 @@ use super::config::load_for;
 pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     let config = load_for(args)?.config;
     start_logging(&config)?;
-    server::serve(config).map_err(|error| match error {
+    server::serve(&config).map_err(|error| match error {
         ServeError::Config(_) => CliError::Usage(error.to_string()),
         _ => CliError::failed(error),
     })

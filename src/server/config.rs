@@ -105,8 +105,8 @@ section! {
         poll: Poll = Poll::Adaptive, "adaptive|busy|sleep";
         /// How long an adaptive shard polls after it ran out of work.
         poll_budget_us: u32 = 20, "microseconds";
-        /// Entries of each ring between two cores; a power of two. A full ring holds its sender back.
-        ring_depth: u32 = 256, "count";
+        /// Shards to run; 0 is one per core. More shards than cores share them in turn, which is for tests.
+        shards: u32 = 0, "count";
         /// How a write is made durable: "dsync" (RWF_DSYNC on the write) or "link" (a write linked to fdatasync).
         /// Both are durable before the acknowledgement; which is faster depends on the disk.
         write_sync: WriteSync = WriteSync::Dsync, "dsync|link";

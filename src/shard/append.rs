@@ -34,7 +34,10 @@ pub(crate) type Booked = Result<Ticket, ProduceError>;
 impl Ticket {
     pub(crate) async fn settle(self) -> Result<Produced, ProduceError> {
         self.partition.settled(self.end).await?;
-        Ok(Produced { base_offset: self.base, log_start: self.partition.log.borrow().start() })
+        Ok(Produced {
+            base_offset: self.base,
+            log_start: self.partition.log.borrow().start(),
+        })
     }
 }
 
@@ -76,7 +79,11 @@ impl PendingProduce {
 
 impl Shard {
     /// Appends `parts` of `frame`, all owned by this shard, in order; waits only for memory.
-    pub(crate) async fn append_parts(self: &Rc<Self>, frame: &FrameBytes, parts: &[ProducePart]) -> Vec<Booked> {
+    pub(crate) async fn append_parts(
+        self: &Rc<Self>,
+        frame: &FrameBytes,
+        parts: &[ProducePart],
+    ) -> Vec<Booked> {
         let mut booked = Vec::with_capacity(parts.len());
         let done = self.append_some(frame, parts, &mut booked);
         if done < parts.len() {
@@ -107,7 +114,12 @@ impl Shard {
     }
 
     /// Appends the rest of a request while holding the gate, waiting for memory as needed.
-    pub(crate) async fn append_rest(self: &Rc<Self>, frame: &FrameBytes, parts: &[ProducePart], booked: &mut Vec<Booked>) {
+    pub(crate) async fn append_rest(
+        self: &Rc<Self>,
+        frame: &FrameBytes,
+        parts: &[ProducePart],
+        booked: &mut Vec<Booked>,
+    ) {
         for part in parts {
             let result = poll_fn(|cx| {
                 if let Some(result) = self.append_one(frame, part) {
@@ -126,7 +138,10 @@ impl Shard {
         if self.failed.get() {
             return Some(Err(ProduceError::Storage));
         }
-        let Some(partition) = self.partition(part.log).filter(|partition| !partition.closed.get()) else {
+        let Some(partition) = self
+            .partition(part.log)
+            .filter(|partition| !partition.closed.get())
+        else {
             return Some(Err(ProduceError::UnknownPartition));
         };
         let batch = KafkaBatch::parse(&frame[part.batch.clone()]).expect("the door parsed this batch");
@@ -139,8 +154,16 @@ impl Shard {
         if let Some(producer) = producer {
             match partition.producers.borrow().check(producer, record_count) {
                 Ok(Verdict::Append) => {}
-                Ok(Verdict::Duplicate { base_offset, last_offset, .. }) => {
-                    return Some(Ok(Ticket { partition: Rc::clone(&partition), base: base_offset, end: last_offset.plus(1) }));
+                Ok(Verdict::Duplicate {
+                    base_offset,
+                    last_offset,
+                    ..
+                }) => {
+                    return Some(Ok(Ticket {
+                        partition: Rc::clone(&partition),
+                        base: base_offset,
+                        end: last_offset.plus(1),
+                    }));
                 }
                 Err(error) => return Some(Err(map_sequence(error))),
             }
@@ -150,7 +173,10 @@ impl Shard {
         }
         let appended = loop {
             let producers = || partition.producers.borrow().encode();
-            let appended = partition.log.borrow_mut().append(&batch, now, &self.arena, producers);
+            let appended = partition
+                .log
+                .borrow_mut()
+                .append(&batch, now, &self.arena, producers);
             match appended {
                 Ok(appended) => break appended,
                 Err(AppendError::NoMemory) if self.evict(EVICT_CHUNKS) > 0 => {}
@@ -163,7 +189,10 @@ impl Shard {
                 last_offset: Offset::new(appended.end.get() - 1),
                 timestamp: batch.max_timestamp(),
             };
-            partition.producers.borrow_mut().record(producer, record_count, placement, now);
+            partition
+                .producers
+                .borrow_mut()
+                .record(producer, record_count, placement, now);
         }
         count(&self.probe.records_produced, u64::from(record_count));
         count(&self.probe.bytes_produced, u64::from(batch.total_bytes()));
@@ -173,7 +202,11 @@ impl Shard {
             self.published(&partition);
         }
         self.drive(&partition);
-        Some(Ok(Ticket { partition, base: appended.base, end: appended.end }))
+        Some(Ok(Ticket {
+            partition,
+            base: appended.base,
+            end: appended.end,
+        }))
     }
 
     /// Remembers that a partition holds cached bytes.
@@ -192,7 +225,9 @@ impl Shard {
             if freed >= chunks {
                 break;
             }
-            let Some(partition) = cached.pop_front() else { break };
+            let Some(partition) = cached.pop_front() else {
+                break;
+            };
             let mut log = partition.log.borrow_mut();
             if log.evict() {
                 freed += 1;

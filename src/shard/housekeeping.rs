@@ -57,7 +57,10 @@ impl Shard {
         let mut due = Vec::new();
         self.dirty.borrow_mut().retain(|partition| {
             let interval = partition.topic.borrow().settings.flush_interval;
-            let is_due = partition.dirty_since.get().is_none_or(|since| now.since(since) >= interval);
+            let is_due = partition
+                .dirty_since
+                .get()
+                .is_none_or(|since| now.since(since) >= interval);
             if is_due {
                 due.push(Rc::clone(partition));
             }
@@ -92,9 +95,14 @@ impl Shard {
         let now = clock::wall_ms();
         let too_old = |segment: &Segment| {
             let age_ms = now.get().saturating_sub(segment.last_append_time.get());
-            settings.retention.is_some_and(|keep| u128::try_from(age_ms).is_ok_and(|age| age > keep.as_millis()))
+            settings
+                .retention
+                .is_some_and(|keep| u128::try_from(age_ms).is_ok_and(|age| age > keep.as_millis()))
         };
-        partition.producers.borrow_mut().expire(now, self.producer_expiration);
+        partition
+            .producers
+            .borrow_mut()
+            .expire(now, self.producer_expiration);
         let active_expired = partition
             .log
             .borrow()
@@ -124,7 +132,10 @@ impl Shard {
     /// An empty active segment is all that is left of a log whose records expired: its index file keeps the leader epoch
     /// and the producers across a crash.
     async fn write_empty_index(&self, partition: &Partition) {
-        let summary = partition.log.borrow().active_summary(partition.producers.borrow().encode());
+        let summary = partition
+            .log
+            .borrow()
+            .active_summary(partition.producers.borrow().encode());
         let Some(summary) = summary else { return };
         if let Err(error) = self.write_index(partition, &summary).await {
             tracing::warn!(%error, log = %partition.id, "cannot write the index file of an empty segment");

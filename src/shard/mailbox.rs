@@ -63,8 +63,15 @@ impl Shard {
             }
             Body::Watch(id, parts) => {
                 self.reply(from, call, Body::Ack);
-                let remote = RemoteWatch { outbox: Rc::downgrade(&self.outbox), peer: from, id };
-                let state = Rc::new(WatchState { remote: Some(remote), ..WatchState::default() });
+                let remote = RemoteWatch {
+                    outbox: Rc::downgrade(&self.outbox),
+                    peer: from,
+                    id,
+                };
+                let state = Rc::new(WatchState {
+                    remote: Some(remote),
+                    ..WatchState::default()
+                });
                 self.outbox.adopt(from, id, Rc::clone(&state));
                 self.watch_parts(&parts, &state);
             }
@@ -160,8 +167,14 @@ impl Shard {
                 ("damaged_reads_total", probe.damaged_reads.get()),
             ],
             partitions: partitions.len() as u64,
-            damaged_partitions: partitions.values().filter(|p| !p.log.borrow().damaged().is_empty()).count() as u64,
-            log_bytes: partitions.values().map(|partition| partition.log.borrow().size_bytes()).sum(),
+            damaged_partitions: partitions
+                .values()
+                .filter(|p| !p.log.borrow().damaged().is_empty())
+                .count() as u64,
+            log_bytes: partitions
+                .values()
+                .map(|partition| partition.log.borrow().size_bytes())
+                .sum(),
             arena_used_bytes: self.arena.used_bytes() as u64,
             arena_bytes: self.arena.len_bytes() as u64,
             request_used_bytes: used(&self.request_budget),

@@ -119,7 +119,11 @@ impl Partition {
     /// What readers are told about the partition.
     pub(crate) fn bounds(&self) -> Bounds {
         let log = self.log.borrow();
-        Bounds { log_start: log.start(), high_watermark: log.visible(), epoch: log.epoch() }
+        Bounds {
+            log_start: log.start(),
+            high_watermark: log.visible(),
+            epoch: log.epoch(),
+        }
     }
 
     /// Waits until everything below `end` is as safe as the topic promises.
@@ -136,7 +140,10 @@ impl Partition {
                 return Poll::Ready(Err(ProduceError::UnknownPartition));
             }
             let mut waiters = self.durable_waiters.borrow_mut();
-            if !waiters.iter().any(|(at, waker)| *at == end && waker.will_wake(cx.waker())) {
+            if !waiters
+                .iter()
+                .any(|(at, waker)| *at == end && waker.will_wake(cx.waker()))
+            {
                 waiters.push((end, cx.waker().clone()));
             }
             Poll::Pending
@@ -208,7 +215,10 @@ impl Partition {
     /// Where a sequential reader of `offset` left off.
     pub(crate) fn cursor(&self, segment: Offset, offset: Offset) -> Option<u64> {
         let cursors = self.cursors.borrow();
-        let found = cursors.iter().flatten().find(|cursor| cursor.segment == segment && cursor.offset == offset);
+        let found = cursors
+            .iter()
+            .flatten()
+            .find(|cursor| cursor.segment == segment && cursor.offset == offset);
         found.map(|cursor| cursor.position)
     }
 
@@ -222,7 +232,11 @@ impl Partition {
 /// The producers' view of a batch's header.
 pub(crate) fn stamp(header: &BatchHeader) -> Option<ProducerStamp> {
     let producer = header.producer?;
-    Some(ProducerStamp { id: producer.id, epoch: producer.epoch, base_sequence: producer.base_sequence })
+    Some(ProducerStamp {
+        id: producer.id,
+        epoch: producer.epoch,
+        base_sequence: producer.base_sequence,
+    })
 }
 
 /// Rebuilds the producers while recovery scans.
@@ -241,7 +255,8 @@ impl FrameVisitor for ProducerVisitor {
                 last_offset: Offset::new(header.end_offset().get() - 1),
                 timestamp: header.max_timestamp,
             };
-            self.0.record(stamp, header.record_count, placement, header.append_time);
+            self.0
+                .record(stamp, header.record_count, placement, header.append_time);
         }
     }
 

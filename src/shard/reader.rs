@@ -69,7 +69,11 @@ impl ColdReads {
         let fits = |window: &&Window| {
             window.log == log && window.segment == segment && window.chain.holds(position, len)
         };
-        windows.iter().rev().find(fits).map(|window| Rc::clone(&window.chain))
+        windows
+            .iter()
+            .rev()
+            .find(fits)
+            .map(|window| Rc::clone(&window.chain))
     }
 
     fn keep(&self, window: Window) {
@@ -108,17 +112,28 @@ impl Shard {
         let mut oversized_first = limits.oversized_first;
         let mut done = Vec::with_capacity(parts.len());
         for part in parts {
-            let Some(partition) = self.partition(part.log).filter(|partition| !partition.closed.get()) else {
-                done.push(PartRead { records: Err(ReadFailure::UnknownPartition), bounds: None });
+            let Some(partition) = self
+                .partition(part.log)
+                .filter(|partition| !partition.closed.get())
+            else {
+                done.push(PartRead {
+                    records: Err(ReadFailure::UnknownPartition),
+                    bounds: None,
+                });
                 continue;
             };
             let max_bytes = part.max_bytes.min(left);
-            let records = self.read_one(&partition, part.offset, max_bytes, oversized_first).await;
+            let records = self
+                .read_one(&partition, part.offset, max_bytes, oversized_first)
+                .await;
             if let Ok(records) = &records {
                 left = left.saturating_sub(records.len());
                 oversized_first &= records.is_empty();
             }
-            done.push(PartRead { records, bounds: Some(partition.bounds()) });
+            done.push(PartRead {
+                records,
+                bounds: Some(partition.bounds()),
+            });
         }
         done
     }
@@ -138,29 +153,56 @@ impl Shard {
                 match log.read_start(next) {
                     Ok(ReadStart::End) => break,
                     Ok(ReadStart::Tail { chain, from }) => {
-                        let want = Want { offset: next, max_bytes, verify: false, oversized_first };
+                        let want = Want {
+                            offset: next,
+                            max_bytes,
+                            verify: false,
+                            oversized_first,
+                        };
                         if out.capacity() == 0 {
                             out.reserve(readable(chain, from).min(max_bytes));
                         }
                         (gather(chain, partition.id, from, want, &mut out), None)
                     }
-                    Ok(ReadStart::Cold { file, base, from, written }) => {
-                        ((Walked::Done, next), Some(Cold { file, base, from, written }))
-                    }
+                    Ok(ReadStart::Cold {
+                        file,
+                        base,
+                        from,
+                        written,
+                    }) => (
+                        (Walked::Done, next),
+                        Some(Cold {
+                            file,
+                            base,
+                            from,
+                            written,
+                        }),
+                    ),
                     Err(error) => return settle_error(error, out),
                 }
             };
             let (walked, reached) = match cold {
                 None => end,
                 Some(cold) => {
-                    let want = Want { offset: next, max_bytes, verify: true, oversized_first };
+                    let want = Want {
+                        offset: next,
+                        max_bytes,
+                        verify: true,
+                        oversized_first,
+                    };
                     self.read_cold(partition, cold, want, &mut out).await?
                 }
             };
             if let Walked::Corrupt { offset } = walked {
                 count(&self.probe.damaged_reads, 1);
                 tracing::error!(log = %partition.id, %offset, "bytes on disk do not pass their checks; refusing to serve them");
-                return settle_error(ReadError::Damaged { log: partition.id, offset }, out);
+                return settle_error(
+                    ReadError::Damaged {
+                        log: partition.id,
+                        offset,
+                    },
+                    out,
+                );
             }
             if reached == next || out.len() >= max_bytes {
                 break;
@@ -180,7 +222,11 @@ impl Shard {
     ) -> Result<(Walked, Offset), ReadFailure> {
         let mut from = cold.from;
         if let Some(position) = partition.cursor(cold.base, want.offset) {
-            from = WalkStart { position, offset: want.offset, ..from };
+            from = WalkStart {
+                position,
+                offset: want.offset,
+                ..from
+            };
         }
         let mut want = want;
         let mut need = BLOCK_BYTES.min(crate::batch::HEADER_BYTES);
@@ -189,7 +235,12 @@ impl Shard {
                 return Ok((Walked::Done, want.offset));
             };
             let (walked, reached) = gather(&chain, partition.id, from, want, out);
-            let Walked::Needs { position, offset, len } = walked else {
+            let Walked::Needs {
+                position,
+                offset,
+                len,
+            } = walked
+            else {
                 return Ok((walked, reached));
             };
             if position == from.position && len <= need && reached == want.offset {
@@ -197,14 +248,22 @@ impl Shard {
                 return Ok((Walked::Done, reached));
             }
             if reached > want.offset {
-                partition.remember(Cursor { segment: cold.base, offset: reached, position });
+                partition.remember(Cursor {
+                    segment: cold.base,
+                    offset: reached,
+                    position,
+                });
             }
             if !out.is_empty() {
                 self.read_ahead(partition, &cold, position, len);
                 return Ok((Walked::Done, reached));
             }
             want.offset = reached;
-            from = WalkStart { position, offset, ..from };
+            from = WalkStart {
+                position,
+                offset,
+                ..from
+            };
             need = len;
         }
     }
@@ -239,7 +298,8 @@ impl Shard {
         len: usize,
     ) -> Result<Rc<Chain>, ReadFailure> {
         let start = align_down(position);
-        let end = align_up(cold.written).min(start + WINDOW_BYTES.max(align_up(position + len as u64) - start));
+        let end =
+            align_up(cold.written).min(start + WINDOW_BYTES.max(align_up(position + len as u64) - start));
         let bytes = usize::try_from(end - start).expect("a window fits in memory");
         let (chunks, pieces) = self.cold_chunks(bytes).await;
         let failed = |error: std::io::Error| {
@@ -250,7 +310,10 @@ impl Shard {
             Some(file) => file.clone(),
             None => {
                 let path = partition.directory.join(segment_name(cold.base));
-                self.disk.open_direct(&path, OpenMode::Direct).await.map_err(failed)?
+                self.disk
+                    .open_direct(&path, OpenMode::Direct)
+                    .await
+                    .map_err(failed)?
             }
         };
         count(&self.probe.cold_reads, 1);
@@ -259,7 +322,11 @@ impl Shard {
         if !chain.holds(position, len) {
             return Err(ReadFailure::Storage);
         }
-        self.cold.keep(Window { log: partition.id, segment: cold.base, chain: Rc::clone(&chain) });
+        self.cold.keep(Window {
+            log: partition.id,
+            segment: cold.base,
+            chain: Rc::clone(&chain),
+        });
         Ok(chain)
     }
 
@@ -276,7 +343,11 @@ impl Shard {
                 continue;
             };
             let len = left.min(chunk.len());
-            pieces.push(Piece { chunk: chunk.clone(), start: 0, len });
+            pieces.push(Piece {
+                chunk: chunk.clone(),
+                start: 0,
+                len,
+            });
             chunks.push(chunk);
             left -= len;
         }
@@ -285,10 +356,14 @@ impl Shard {
 
     /// Reads the window a sequential reader will want next, if a slot is free.
     fn read_ahead(self: &Rc<Self>, partition: &Rc<Partition>, cold: &Cold, position: u64, len: usize) {
-        if position + len as u64 > cold.written || self.cold.find(partition.id, cold.base, position, len).is_some() {
+        if position + len as u64 > cold.written
+            || self.cold.find(partition.id, cold.base, position, len).is_some()
+        {
             return;
         }
-        let Some(slot) = self.cold.slots.try_acquire(1) else { return };
+        let Some(slot) = self.cold.slots.try_acquire(1) else {
+            return;
+        };
         let (shard, partition, cold) = (Rc::clone(self), Rc::clone(partition), cold.clone());
         executor::spawn(async move {
             let _slot = slot;
@@ -298,22 +373,40 @@ impl Shard {
     }
 
     /// Answers a query about a partition of this shard.
-    pub(crate) async fn offset_query(self: &Rc<Self>, log: LogId, query: OffsetQuery) -> Result<OffsetAnswer, ReadFailure> {
+    pub(crate) async fn offset_query(
+        self: &Rc<Self>,
+        log: LogId,
+        query: OffsetQuery,
+    ) -> Result<OffsetAnswer, ReadFailure> {
         let partition = self
             .partition(log)
             .filter(|partition| !partition.closed.get())
             .ok_or(ReadFailure::UnknownPartition)?;
         let bounds = partition.bounds();
-        let plain = |offset| OffsetAnswer { found: Some((offset, None)), epoch: bounds.epoch, bounds };
+        let plain = |offset| OffsetAnswer {
+            found: Some((offset, None)),
+            epoch: bounds.epoch,
+            bounds,
+        };
         Ok(match query {
             OffsetQuery::Earliest => plain(bounds.log_start),
             OffsetQuery::Latest => plain(bounds.high_watermark),
             OffsetQuery::AtTime(timestamp) => self.offset_at(&partition, timestamp).await?,
             OffsetQuery::MaxTimestamp => {
-                let youngest = partition.log.borrow().segments().filter(|s| !s.is_empty()).map(|s| s.max_timestamp).max();
+                let youngest = partition
+                    .log
+                    .borrow()
+                    .segments()
+                    .filter(|s| !s.is_empty())
+                    .map(|s| s.max_timestamp)
+                    .max();
                 match youngest {
                     Some(timestamp) => self.offset_at(&partition, timestamp).await?,
-                    None => OffsetAnswer { found: None, epoch: bounds.epoch, bounds },
+                    None => OffsetAnswer {
+                        found: None,
+                        epoch: bounds.epoch,
+                        bounds,
+                    },
                 }
             }
             OffsetQuery::EpochEnd(epoch) => {
@@ -328,7 +421,11 @@ impl Shard {
     }
 
     /// The first record at or after `timestamp`: index first, then batch headers, then the records of one batch.
-    async fn offset_at(self: &Rc<Self>, partition: &Rc<Partition>, timestamp: Timestamp) -> Result<OffsetAnswer, ReadFailure> {
+    async fn offset_at(
+        self: &Rc<Self>,
+        partition: &Rc<Partition>,
+        timestamp: Timestamp,
+    ) -> Result<OffsetAnswer, ReadFailure> {
         let bounds = partition.bounds();
         let mut found = None;
         let mut next = partition.log.borrow().time_floor(timestamp);
@@ -395,11 +492,18 @@ fn first_record_at(
     timestamp: Timestamp,
 ) -> Result<Option<(Offset, Timestamp)>, ReadFailure> {
     let fallback = Some((base, batch.max_timestamp()));
-    let Ok(section) = batch.uncompressed(DECOMPRESSED_BYTES_MAX) else { return Ok(fallback) };
+    let Ok(section) = batch.uncompressed(DECOMPRESSED_BYTES_MAX) else {
+        return Ok(fallback);
+    };
     let count = u32::try_from(batch.record_count()).unwrap_or(0);
     for record in Records::new(&section, count) {
         let Ok(record) = record else { return Ok(fallback) };
-        let own = Timestamp::new(batch.base_timestamp().get().saturating_add(record.timestamp_delta));
+        let own = Timestamp::new(
+            batch
+                .base_timestamp()
+                .get()
+                .saturating_add(record.timestamp_delta),
+        );
         let stamped = batch.attributes().record_timestamp(own, batch.max_timestamp());
         if stamped >= timestamp {
             let delta = u64::try_from(record.offset_delta).unwrap_or(0);

@@ -7,8 +7,8 @@
 use super::append::{PendingProduce, Place};
 use super::partition::WatchState;
 use super::request::{
-    Body, ControlError, ControlReply, ControlRequest, FrameBytes, Message, OffsetAnswer, OffsetQuery, PartRead,
-    ProduceError, ProducePart, Produced, ProducerIdResult, ReadFailure, ReadLimits, ReadPart,
+    Body, ControlError, ControlReply, ControlRequest, FrameBytes, Message, OffsetAnswer, OffsetQuery,
+    PartRead, ProduceError, ProducePart, Produced, ProducerIdResult, ReadFailure, ReadLimits, ReadPart,
 };
 use super::watch::{RemoteHold, Watch};
 use super::{Shard, count};
@@ -71,7 +71,11 @@ fn group<T>(items: impl IntoIterator<Item = T>, owner: impl Fn(&T) -> ShardId) -
                 group.places.push(place);
                 group.items.push(item);
             }
-            None => groups.push(Group { owner: to, places: vec![place], items: vec![item] }),
+            None => groups.push(Group {
+                owner: to,
+                places: vec![place],
+                items: vec![item],
+            }),
         }
     }
     groups
@@ -83,7 +87,10 @@ impl Shard {
     pub async fn produce(self: &Rc<Self>, frame: FrameBytes, parts: Vec<ProducePart>) -> PendingProduce {
         if parts.iter().all(|part| self.owner_of(part.log) == self.id) {
             let booked = self.append_parts(&frame, &parts).await;
-            return PendingProduce { places: booked.into_iter().map(Place::Local).collect(), remote: Vec::new() };
+            return PendingProduce {
+                places: booked.into_iter().map(Place::Local).collect(),
+                remote: Vec::new(),
+            };
         }
         let mut places: Vec<Option<Place>> = parts.iter().map(|_| None).collect();
         let mut remote = Vec::new();
@@ -107,7 +114,10 @@ impl Shard {
             remote.push(slot);
         }
         self.port.ring_doorbells();
-        PendingProduce { places: places.into_iter().flatten().collect(), remote }
+        PendingProduce {
+            places: places.into_iter().flatten().collect(),
+            remote,
+        }
     }
 
     /// Sends one request and waits for its reply.
@@ -145,8 +155,13 @@ impl Shard {
                 done[place] = Some(read);
             }
         }
-        let missing = || PartRead { records: Err(ReadFailure::UnknownPartition), bounds: None };
-        done.into_iter().map(|read| read.unwrap_or_else(missing)).collect()
+        let missing = || PartRead {
+            records: Err(ReadFailure::UnknownPartition),
+            bounds: None,
+        };
+        done.into_iter()
+            .map(|read| read.unwrap_or_else(missing))
+            .collect()
     }
 
     /// Watches partitions wherever they live, each for growth beyond its offset.
@@ -168,7 +183,13 @@ impl Shard {
             let id = hold.id;
             let credit = self.port.credit(to).await;
             count(&self.probe.hops, 1);
-            self.port.send_request(credit, Message { call: 0, body: Body::Watch(id, group.items) });
+            self.port.send_request(
+                credit,
+                Message {
+                    call: 0,
+                    body: Body::Watch(id, group.items),
+                },
+            );
         }
         self.port.ring_doorbells();
         Watch { state, remote: hold }
@@ -177,7 +198,10 @@ impl Shard {
     /// Registers `state` with partitions of this shard, firing it at once if there is something to see.
     pub(crate) fn watch_parts(&self, parts: &[(LogId, Offset)], state: &Rc<WatchState>) {
         for (log, offset) in parts {
-            match self.partition(*log).filter(|partition| !partition.closed.get() && !partition.failed.get()) {
+            match self
+                .partition(*log)
+                .filter(|partition| !partition.closed.get() && !partition.failed.get())
+            {
                 Some(partition) if partition.log.borrow().visible() <= *offset => partition.watch(state),
                 _ => state.fire(),
             }
@@ -185,8 +209,14 @@ impl Shard {
     }
 
     /// Answers queries about partitions wherever they live, in the order asked.
-    pub async fn offsets(self: &Rc<Self>, queries: Vec<(LogId, OffsetQuery)>) -> Vec<Result<OffsetAnswer, ReadFailure>> {
-        let mut done: Vec<_> = queries.iter().map(|_| Err(ReadFailure::UnknownPartition)).collect();
+    pub async fn offsets(
+        self: &Rc<Self>,
+        queries: Vec<(LogId, OffsetQuery)>,
+    ) -> Vec<Result<OffsetAnswer, ReadFailure>> {
+        let mut done: Vec<_> = queries
+            .iter()
+            .map(|_| Err(ReadFailure::UnknownPartition))
+            .collect();
         for group in group(queries, |(log, _)| self.owner_of(*log)) {
             let answers = if group.owner == self.id {
                 self.offset_queries(group.items).await

@@ -31,7 +31,8 @@ impl Shard {
                 let directory = self.data.partition(&topic.name, log.partition);
                 let mut producers = ProducerVisitor::default();
                 let end = clean.and_then(|clean| clean.get(&log).copied());
-                let (opened, report) = recovery::open(&directory, log, topic.settings.log, end, &mut producers)?;
+                let (opened, report) =
+                    recovery::open(&directory, log, topic.settings.log, end, &mut producers)?;
                 if !report.clean && report.scanned_segments > 0 {
                     recovered += 1;
                     tracing::debug!(topic = %topic.name, partition = %log.partition, ?report, end = %opened.next(), "recovered");
@@ -88,7 +89,9 @@ impl Shard {
 
     fn reconfigure(self: &Rc<Self>, topic: &Arc<Topic>) {
         for log in owned_logs(self, topic, 0) {
-            let Some(partition) = self.partition(log) else { continue };
+            let Some(partition) = self.partition(log) else {
+                continue;
+            };
             *partition.topic.borrow_mut() = Arc::clone(topic);
             partition.log.borrow_mut().configure(topic.settings.log);
             // A topic that was relaxed may have bytes that only a sync makes durable.
@@ -138,9 +141,18 @@ impl Shard {
                 return None;
             }
             let damaged = !log.damaged().is_empty();
-            let end = CleanEnd { log: partition.id, end: log.next(), epoch: log.epoch(), damaged };
-            let current = log.segments().next_back().is_none_or(|active| active.index_written);
-            let summary = (!current && !damaged).then(|| log.active_summary(partition.producers.borrow().encode()));
+            let end = CleanEnd {
+                log: partition.id,
+                end: log.next(),
+                epoch: log.epoch(),
+                damaged,
+            };
+            let current = log
+                .segments()
+                .next_back()
+                .is_none_or(|active| active.index_written);
+            let summary =
+                (!current && !damaged).then(|| log.active_summary(partition.producers.borrow().encode()));
             (end, summary.flatten())
         };
         if let Some(summary) = active {
@@ -157,7 +169,10 @@ impl Shard {
 /// The logs of `topic` from partition `from` on that this shard owns.
 fn owned_logs(shard: &Shard, topic: &Topic, from: u32) -> Vec<LogId> {
     (from..topic.partitions)
-        .map(|partition| LogId { topic: topic.id, partition: PartitionId::new(partition) })
+        .map(|partition| LogId {
+            topic: topic.id,
+            partition: PartitionId::new(partition),
+        })
         .filter(|log| shard.owner_of(*log) == shard.id)
         .collect()
 }

@@ -116,7 +116,13 @@ impl Outbox {
     }
 
     fn forget(&self, hold: &RemoteHold) {
-        if self.held.borrow_mut().remove(&hold.id).is_some_and(|state| state.has_fired()) && hold.peers.len() == 1 {
+        if self
+            .held
+            .borrow_mut()
+            .remove(&hold.id)
+            .is_some_and(|state| state.has_fired())
+            && hold.peers.len() == 1
+        {
             return;
         }
         let mut queues = self.queues.borrow_mut();
@@ -140,9 +146,19 @@ impl Outbox {
     /// What gathers while a credit is awaited leaves with it.
     async fn send_to(&self, peer: Peer) {
         let credit = self.port.credit(peer).await;
-        let fired = self.queues.borrow_mut().get_mut(&peer).map(|queue| std::mem::take(&mut queue.fired));
+        let fired = self
+            .queues
+            .borrow_mut()
+            .get_mut(&peer)
+            .map(|queue| std::mem::take(&mut queue.fired));
         match fired.filter(|fired| !fired.is_empty()) {
-            Some(fired) => self.port.send_request(credit, Message { call: 0, body: Body::Fired(fired) }),
+            Some(fired) => self.port.send_request(
+                credit,
+                Message {
+                    call: 0,
+                    body: Body::Fired(fired),
+                },
+            ),
             None => drop(credit),
         }
         let credit = self.port.credit(peer).await;
@@ -155,6 +171,12 @@ impl Outbox {
         if forgotten.forgotten.is_empty() {
             return;
         }
-        self.port.send_request(credit, Message { call: 0, body: Body::Unwatch(forgotten.forgotten) });
+        self.port.send_request(
+            credit,
+            Message {
+                call: 0,
+                body: Body::Unwatch(forgotten.forgotten),
+            },
+        );
     }
 }

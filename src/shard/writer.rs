@@ -38,7 +38,9 @@ impl Shard {
         executor::spawn(async move {
             loop {
                 let job = partition.log.borrow().next_sync();
-                let Some(job) = job.filter(|_| !partition.failed.get()) else { break };
+                let Some(job) = job.filter(|_| !partition.failed.get()) else {
+                    break;
+                };
                 shard.sync(&partition, job).await;
             }
             partition.syncing.set(false);
@@ -63,7 +65,11 @@ impl Shard {
     }
 
     async fn write(self: &Rc<Self>, partition: &Rc<Partition>, mut job: WriteJob) {
-        let sync = if job.durable { self.write_sync } else { WriteSync::None };
+        let sync = if job.durable {
+            self.write_sync
+        } else {
+            WriteSync::None
+        };
         let pieces = std::mem::take(&mut job.pieces);
         self.probe.writes.set(self.probe.writes.get() + 1);
         match self.disk.write(&job.file, job.position, pieces, sync).await {
@@ -92,7 +98,9 @@ impl Shard {
     /// Writes index files of segments that were sealed and became durable. A failure costs a scan at the next start.
     async fn write_indexes(self: &Rc<Self>, partition: &Rc<Partition>) {
         loop {
-            let Some(summary) = partition.log.borrow().next_index() else { return };
+            let Some(summary) = partition.log.borrow().next_index() else {
+                return;
+            };
             let base = summary.base;
             if let Err(error) = self.write_index(partition, &summary).await {
                 tracing::warn!(%error, log = %partition.id, %base, "cannot write an index file; the next unclean start scans the segment");
@@ -101,10 +109,16 @@ impl Shard {
         }
     }
 
-    pub(crate) async fn write_index(&self, partition: &Partition, summary: &SegmentSummary) -> io::Result<()> {
+    pub(crate) async fn write_index(
+        &self,
+        partition: &Partition,
+        summary: &SegmentSummary,
+    ) -> io::Result<()> {
         let path = partition.directory.join(index_name(summary.base));
         let file = self.disk.open_direct(&path, OpenMode::BufferedCreate).await?;
-        self.disk.write_buffered(&file, 0, summary.encode().into()).await?;
+        self.disk
+            .write_buffered(&file, 0, summary.encode().into())
+            .await?;
         self.disk.sync(&file).await
     }
 }
@@ -138,5 +152,8 @@ async fn drive(shard: Rc<Shard>, partition: Rc<Partition>) {
 
 /// Whether an error says that the file system has no room, which passes.
 pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }

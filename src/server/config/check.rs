@@ -135,10 +135,9 @@ impl Config {
     }
 
     fn check_runtime(&self, found: &mut Found) {
-        let depth = self.runtime.ring_depth;
-        if !depth.is_power_of_two() || !(RING_DEPTH_MIN..=RING_DEPTH_MAX).contains(&depth) {
-            let what = format!("{depth} is not a power of two from {RING_DEPTH_MIN} to {RING_DEPTH_MAX}");
-            found.say("runtime.ring_depth", what);
+        let shards = self.runtime.shards;
+        if shards > SHARDS_MAX {
+            found.say("runtime.shards", format!("{shards} is more than {SHARDS_MAX}"));
         }
         if self.runtime.poll_budget_us > POLL_BUDGET_US_MAX {
             let what = format!(
@@ -239,9 +238,8 @@ const FRAME_BYTES_MAX: ByteSize = ByteSize::new(i32::MAX.unsigned_abs() as u64);
 const FRAME_OVERHEAD: u64 = 4096;
 /// A typing mistake here would create this many files for each new topic.
 const PARTITIONS_MAX: u32 = 10_000;
-const RING_DEPTH_MIN: u32 = 8;
-/// 256 cores squared times 65,536 entries is already more than any machine has.
-const RING_DEPTH_MAX: u32 = 65_536;
+/// The mesh has a ring per pair of shards.
+const SHARDS_MAX: u32 = 256;
 /// Polling longer than this is `poll = "busy"`.
 const POLL_BUDGET_US_MAX: u32 = 1_000_000;
 /// The block a direct write is aligned to.
@@ -331,7 +329,7 @@ mod tests {
             problems(|c| c.kafka.num_partitions = 100_000),
             ["kafka.num_partitions"]
         );
-        assert_eq!(problems(|c| c.runtime.ring_depth = 100), ["runtime.ring_depth"]);
+        assert_eq!(problems(|c| c.runtime.shards = 1000), ["runtime.shards"]);
         assert_eq!(
             problems(|c| c.kafka.idle_timeout = TimeSpan::ZERO),
             ["kafka.idle_timeout"]
