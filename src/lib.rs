@@ -2,10 +2,10 @@
 
 pub mod base;
 pub mod batch;
-pub mod runtime;
-pub mod storage;
 pub mod broker;
-pub mod shard;
-pub mod protocol;
-pub mod server;
 pub mod cli;
+pub mod protocol;
+pub mod runtime;
+pub mod server;
+pub mod shard;
+pub mod storage;

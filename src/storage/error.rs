@@ -1,0 +1,59 @@
+//! What can go wrong in the storage room.
+
+use crate::base::{LogId, Offset};
+use std::io;
+use std::path::PathBuf;
+
+/// A failed operation on files of the data directory.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system refused or failed.
+    #[error("{action} {path}: {source}", path = path.display())]
+    Io {
+        /// What was attempted, as a verb.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// A file of ours holds something no version of this program wrote.
+    #[error("{path} is not valid: {reason}", path = path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Wraps an I/O error with what was attempted on which file.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// Why a read gave no records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Below the log's start or above its visible end.
+    #[error("offset {offset} is outside [{start}, {end}]")]
+    OutOfRange {
+        /// Asked for.
+        offset: Offset,
+        /// The log's start.
+        start: Offset,
+        /// The visible end.
+        end: Offset,
+    },
+    /// The bytes that should hold this offset do not pass their checks. They are never served.
+    #[error("log {log} is damaged at offset {offset}")]
+    Damaged {
+        /// The log.
+        log: LogId,
+        /// First unreadable offset.
+        offset: Offset,
+    },
+}

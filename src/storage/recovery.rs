@@ -1,0 +1,391 @@
+//! Opening a log from its directory, after a clean stop or a crash.
+//!
+//! **Clean.** The marker names the log's end and every segment has a current index file: nothing is scanned.
+//!
+//! **Unclean.** Each segment without a current index file, and always the last, is made durable again first (what is about
+//! to be trusted may still sit in a volatile cache) and then scanned (`scan`). Segments behind a torn end hold no frames: they
+//! are leftovers of a crash inside a roll and are removed. Running recovery again, also after a crash inside it, gives
+//! the same log, because nothing it trusts is ever rewritten and what it removes is empty.
+//!
+//! The leader epoch grows whenever a log with a segment is opened uncleanly: a frame that survived behind a torn one must
+//! not be taken for the successor of what is appended next at the same offset.
+//!
+//! Runs on the shard's thread before it serves, with blocking direct reads.
+
+use super::error::Error;
+use super::index::SegmentSummary;
+use super::layout::{index_name, parse_segment_name, segment_name};
+use super::log::{Log, LogConfig, LogImage};
+use super::marker::CleanEnd;
+use super::scan::{Expect, FrameSource, Scan, scan};
+use super::segment::Segment;
+use crate::base::{LeaderEpoch, LogId, Offset};
+use crate::batch::{BatchHeader, HEADER_BYTES};
+use crate::runtime::buffer::{AlignedBuffer, BLOCK_BYTES};
+use crate::runtime::disk::File;
+use rustix::fs::{Mode, OFlags};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// State kept beside a log that recovery rebuilds from its frames: the producers' sequences.
+pub trait FrameVisitor {
+    /// Replaces the state by a snapshot from an index file. A snapshot that does not parse leaves it empty.
+    fn restore(&mut self, snapshot: &[u8]);
+    /// Sees a trusted frame; frames come in order after the last snapshot.
+    fn frame(&mut self, header: &BatchHeader);
+    /// The state as a snapshot, for the index file of a segment that was scanned.
+    fn snapshot(&self) -> Vec<u8>;
+}
+
+/// A visitor for those who keep no state.
+impl FrameVisitor for () {
+    fn restore(&mut self, _snapshot: &[u8]) {}
+    fn frame(&mut self, _header: &BatchHeader) {}
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+/// What opening a log did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Whether the clean-stop marker was used.
+    pub clean: bool,
+    /// Segments scanned.
+    pub scanned_segments: u64,
+    /// Frames seen by scans.
+    pub scanned_frames: u64,
+    /// Empty segments of an unfinished roll removed.
+    pub removed: Vec<PathBuf>,
+}
+
+/// A segment file opened for direct blocking reads.
+#[derive(Debug)]
+pub struct DirectFile {
+    fd: OwnedFd,
+    len: u64,
+}
+
+impl DirectFile {
+    /// Opens `path` for direct reads and writes, or reads only when `writable` is not asked for.
+    ///
+    /// # Errors
+    /// The file system's; `InvalidInput` where direct I/O is not to be had.
+    pub fn open(path: &Path, access: Access) -> Result<Self, Error> {
+        let flags = match access {
+            Access::ReadWrite => OFlags::RDWR,
+            Access::Read => OFlags::RDONLY,
+        };
+        let fd = rustix::fs::open(path, flags | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| Error::io("open", path)(error.into()))?;
+        let stat = rustix::fs::fstat(&fd).map_err(|error| Error::io("stat", path)(error.into()))?;
+        Ok(Self {
+            fd,
+            len: u64::try_from(stat.st_size).unwrap_or(0),
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(&self.fd)?)
+    }
+}
+
+/// How a [`DirectFile`] is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// For the broker.
+    ReadWrite,
+    /// For tools that look at a log another process may own.
+    Read,
+}
+
+impl FrameSource for DirectFile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match rustix::io::pread(&self.fd, &mut buffer[done..], position + done as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => done += read,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens the log in `directory`, which may be missing or empty (a log that never held anything).
+///
+/// # Errors
+/// A file that cannot be read, or names that contradict each other. Damage inside files is not an error: it is in
+/// [`Log::damaged`].
+pub fn open(
+    directory: &Path,
+    id: LogId,
+    config: LogConfig,
+    clean: Option<CleanEnd>,
+    visitor: &mut dyn FrameVisitor,
+) -> Result<(Log, Report), Error> {
+    let found = list_segments(directory)?;
+    if found.is_empty() {
+        let image = LogImage {
+            next: clean.map_or(Offset::ZERO, |clean| clean.end),
+            epoch: clean.map_or(LeaderEpoch::ZERO, |clean| clean.epoch),
+            ..LogImage::default()
+        };
+        return Ok((
+            Log::opened(id, config, image),
+            Report {
+                clean: clean.is_some(),
+                ..Report::default()
+            },
+        ));
+    }
+    if let Some(clean) = clean.filter(|clean| !clean.damaged)
+        && let Some(image) = open_clean(&found, id, clean, visitor)?
+    {
+        return Ok((
+            Log::opened(id, config, image),
+            Report {
+                clean: true,
+                ..Report::default()
+            },
+        ));
+    }
+    let (image, report) = Scanner {
+        found: &found,
+        id,
+        config,
+        visitor,
+        report: Report::default(),
+    }
+    .run()?;
+    Ok((Log::opened(id, config, image), report))
+}
+
+#[derive(Debug)]
+struct Found {
+    base: Offset,
+    path: PathBuf,
+    index: Option<SegmentSummary>,
+}
+
+fn list_segments(directory: &Path) -> Result<Vec<Found>, Error> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("list", directory)(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::io("list", directory))?;
+        if let Some(base) = entry.file_name().to_str().and_then(parse_segment_name) {
+            found.push(Found {
+                base,
+                path: directory.join(segment_name(base)),
+                index: None,
+            });
+        }
+    }
+    found.sort_unstable_by_key(|segment| segment.base);
+    for segment in &mut found {
+        segment.index = read_index(&directory.join(index_name(segment.base)))?;
+    }
+    Ok(found)
+}
+
+/// Reads an index file; `None` when it is missing or not valid.
+///
+/// # Errors
+/// The file system's.
+pub fn read_index(path: &Path) -> Result<Option<SegmentSummary>, Error> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(SegmentSummary::decode(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
+/// The index of a segment, if it is about this segment of this log and ends at `end`.
+fn usable(found: &Found, id: LogId, end: Offset) -> Option<&SegmentSummary> {
+    found
+        .index
+        .as_ref()
+        .filter(|index| index.log == id && index.base == found.base && index.end == end)
+}
+
+fn open_clean(
+    found: &[Found],
+    id: LogId,
+    clean: CleanEnd,
+    visitor: &mut dyn FrameVisitor,
+) -> Result<Option<LogImage>, Error> {
+    let mut image = LogImage {
+        epoch: clean.epoch,
+        ..LogImage::default()
+    };
+    for (at, segment) in found.iter().enumerate() {
+        let end = found.get(at + 1).map_or(clean.end, |next| next.base);
+        let Some(index) = usable(segment, id, end) else {
+            return Ok(None);
+        };
+        let file = DirectFile::open(&segment.path, Access::ReadWrite)?;
+        let last = at + 1 == found.len();
+        if last {
+            visitor.restore(&index.producers);
+        }
+        add_segment(&mut image, index.clone(), file, last);
+    }
+    Ok(Some(image))
+}
+
+fn add_segment(image: &mut LogImage, index: SegmentSummary, file: DirectFile, last: bool) {
+    for (epoch, offset) in &index.epochs {
+        if image.epochs.last().is_none_or(|(known, _)| known < epoch) {
+            image.epochs.push((*epoch, *offset));
+        }
+    }
+    let capacity = file.len;
+    let file = last.then(|| File::from_fd(file.fd));
+    let mut segment = Segment::opened(index, file, capacity);
+    segment.sealed = !last;
+    segment.index_written = true;
+    image.segments.push(segment);
+}
+
+struct Scanner<'a> {
+    found: &'a [Found],
+    id: LogId,
+    config: LogConfig,
+    visitor: &'a mut dyn FrameVisitor,
+    report: Report,
+}
+
+impl Scanner<'_> {
+    fn run(mut self) -> Result<(LogImage, Report), Error> {
+        let mut image = LogImage::default();
+        let mut epoch = LeaderEpoch::ZERO;
+        let last_with_frames = self.last_with_frames()?;
+        for at in 0..self.found.len() {
+            let segment = &self.found[at];
+            let next_base = self.found.get(at + 1).map(|next| next.base);
+            let hint = segment
+                .index
+                .as_ref()
+                .filter(|index| index.log == self.id && index.base == segment.base);
+            // The epoch in force when an index was written is a floor even when the index is stale.
+            epoch = hint
+                .iter()
+                .flat_map(|index| &index.epochs)
+                .fold(epoch, |epoch, (known, _)| epoch.max(*known));
+            if let Some(index) = next_base.and_then(|end| usable(segment, self.id, end)) {
+                self.visitor.restore(&index.producers);
+                let file = DirectFile::open(&segment.path, Access::ReadWrite)?;
+                add_segment(&mut image, index.clone(), file, false);
+                continue;
+            }
+            if let Some(index) = hint.filter(|index| index.base == index.end) {
+                self.visitor.restore(&index.producers);
+            }
+            let proven_end = next_base
+                .filter(|_| at < last_with_frames)
+                .unwrap_or(segment.base);
+            let (file, scan) = self.scan(segment, epoch, proven_end)?;
+            epoch = scan.epoch;
+            let torn_roll = next_base.is_some_and(|next| scan.end < next);
+            let damaged = !scan.damaged.is_empty();
+            image.damaged.extend(scan.damaged.iter().cloned());
+            let summary = summarise(self.id, segment.base, epoch, scan);
+            let last = torn_roll || next_base.is_none();
+            add_segment(&mut image, summary, file, last);
+            // Damage lives only in memory and in the bytes: without an index file the next start finds it again.
+            if let Some(added) = image.segments.last_mut() {
+                added.index_written = damaged;
+                added.producers_at_end = if last { Vec::new() } else { self.visitor.snapshot() };
+            }
+            if torn_roll {
+                self.remove_leftovers(at + 1)?;
+                break;
+            }
+        }
+        image.epoch = LeaderEpoch::new(epoch.get() + 1);
+        Ok((image, self.report))
+    }
+
+    /// Index of the last segment that holds a frame of this log at its start, or 0.
+    fn last_with_frames(&self) -> Result<usize, Error> {
+        for at in (1..self.found.len()).rev() {
+            let segment = &self.found[at];
+            let file = DirectFile::open(&segment.path, Access::ReadWrite)?;
+            if file.len < BLOCK_BYTES as u64 {
+                continue;
+            }
+            let mut block = AlignedBuffer::zeroed(BLOCK_BYTES);
+            file.read_at(0, &mut block)
+                .map_err(Error::io("read", &segment.path))?;
+            let header = BatchHeader::decode(&block[..HEADER_BYTES]);
+            if header.is_ok_and(|header| header.log == self.id && header.base_offset == segment.base) {
+                return Ok(at);
+            }
+        }
+        Ok(0)
+    }
+
+    fn scan(
+        &mut self,
+        segment: &Found,
+        epoch: LeaderEpoch,
+        proven_end: Offset,
+    ) -> Result<(DirectFile, Scan), Error> {
+        let file = DirectFile::open(&segment.path, Access::ReadWrite)?;
+        file.sync().map_err(Error::io("sync", &segment.path))?;
+        let expect = Expect {
+            log: self.id,
+            base: segment.base,
+            epoch,
+            proven_end,
+            index_interval_bytes: self.config.index_interval_bytes,
+        };
+        let visitor = &mut self.visitor;
+        let scan = scan(&file, expect, &mut |header| visitor.frame(header))
+            .map_err(Error::io("read", &segment.path))?;
+        self.report.scanned_segments += 1;
+        self.report.scanned_frames += scan.frames;
+        Ok((file, scan))
+    }
+
+    fn remove_leftovers(&mut self, from: usize) -> Result<(), Error> {
+        for segment in &self.found[from..] {
+            std::fs::remove_file(&segment.path).map_err(Error::io("remove", &segment.path))?;
+            self.report.removed.push(segment.path.clone());
+        }
+        if let Some(directory) = self.found[from].path.parent() {
+            super::marker::sync_directory(directory)?;
+        }
+        Ok(())
+    }
+}
+
+fn summarise(id: LogId, base: Offset, epoch: LeaderEpoch, scan: Scan) -> SegmentSummary {
+    let mut epochs = scan.epochs;
+    if epochs.is_empty() {
+        epochs.push((epoch, base));
+    }
+    SegmentSummary {
+        log: id,
+        base,
+        end: scan.end,
+        end_position: scan.end_position,
+        first_append_time: scan.first_append_time,
+        last_append_time: scan.last_append_time,
+        max_timestamp: scan.max_timestamp,
+        index: scan.index,
+        epochs,
+        producers: Vec::new(),
+    }
+}
