@@ -5,10 +5,10 @@
 //! at the end is not part of the record. A last line without one counts.
 
 use std::io::BufRead;
-use std::time::UNIX_EPOCH;
 
 use crate::base::Timestamp;
 use crate::batch::Compression;
+use crate::runtime::clock::wall_ms;
 
 use super::args::{Acks, Codec, ProduceArgs};
 use super::client::producer::{Identity, Producer, ProducerOptions};
@@ -77,7 +77,7 @@ impl Sender<'_> {
         // The beginning of a line whose end has not been read yet.
         let mut begun = Vec::new();
         loop {
-            let now = now();
+            let now = wall_ms();
             let chunk = input
                 .fill_buf()
                 .map_err(|error| CliError::Failed(format!("standard input: {error}")))?;
@@ -96,7 +96,7 @@ impl Sender<'_> {
             self.producer.flush()?;
         }
         if !begun.is_empty() {
-            self.send(&begun, now())?;
+            self.send(&begun, wall_ms())?;
         }
         Ok(self.producer.flush()?)
     }
@@ -130,17 +130,6 @@ impl Sender<'_> {
         };
         Ok(self.producer.push(key.or(self.key), Some(value), now)?)
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "records are stamped by whoever makes them, and that is us"
-)]
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::new(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// No broker takes a record this long; a line this long is not text.

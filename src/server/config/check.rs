@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::base::units::{ByteSize, TimeSpan};
 
+use super::values::CORES_MAX;
 use super::{Advertise, Config, ListenAddr};
 
 /// One thing that is wrong with a configuration.
@@ -135,6 +136,10 @@ impl Config {
     }
 
     fn check_runtime(&self, found: &mut Found) {
+        let shards = self.runtime.shards;
+        if usize::try_from(shards).is_ok_and(|shards| shards > CORES_MAX) {
+            found.say("runtime.shards", format!("{shards} is more than {CORES_MAX}"));
+        }
         let depth = self.runtime.ring_depth;
         if !depth.is_power_of_two() || !(RING_DEPTH_MIN..=RING_DEPTH_MAX).contains(&depth) {
             let what = format!("{depth} is not a power of two from {RING_DEPTH_MIN} to {RING_DEPTH_MAX}");
