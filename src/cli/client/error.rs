@@ -18,7 +18,7 @@ pub enum ClientError {
         text: String,
     },
     /// No connection could be made.
-    #[error("cannot connect to {address}: {source}")]
+    #[error("cannot connect to {address}: {source}{}", hint(.source))]
     Connect {
         /// Whom we called.
         address: String,
@@ -103,6 +103,15 @@ pub enum ClientError {
     /// Our own output failed.
     #[error("cannot write the output: {0}")]
     Output(io::Error),
+}
+
+/// The usual reason for a refused connection.
+fn hint(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::ConnectionRefused {
+        "; is `corelog serve` running there?"
+    } else {
+        ""
+    }
 }
 
 impl ClientError {
