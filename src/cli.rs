@@ -9,11 +9,15 @@
 //! line has one thing to do at a time.
 
 pub mod args;
+pub mod client;
 mod config;
+mod consume;
 pub mod format;
 mod log;
 mod output;
+mod produce;
 mod serve;
+mod topic;
 mod version;
 
 use std::ffi::OsString;
@@ -27,7 +31,8 @@ use args::{Cli, Command};
 /// Runs the command in this process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
-    let mut input = io::stdin().lock();
+    // Big enough that a file goes in big batches; standard input hands such reads straight through.
+    let mut input = io::BufReader::with_capacity(INPUT_BYTES, io::stdin().lock());
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut err = io::stderr();
     let mut streams = Streams {
@@ -75,9 +80,9 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> Result<(), CliError>
     match command {
         Command::Serve(args) => serve::run(&args),
         Command::Config { command } => config::run(&command, streams),
-        Command::Topic { .. } | Command::Produce(_) | Command::Consume(_) => {
-            Err(CliError::Failed("this build has no client".to_owned()))
-        }
+        Command::Topic { command } => topic::run(&command, streams),
+        Command::Produce(args) => produce::run(&args, streams),
+        Command::Consume(args) => consume::run(&args, streams),
         Command::Log { command } => log::run(&command),
         Command::Version { output } => version::run(output, streams),
     }
@@ -123,6 +128,15 @@ impl CliError {
     }
 }
 
+impl From<client::ClientError> for CliError {
+    fn from(error: client::ClientError) -> Self {
+        match error {
+            client::ClientError::Output(error) => Self::from(error),
+            error => Self::failed(error),
+        }
+    }
+}
+
 impl From<io::Error> for CliError {
     /// Only writing to our own streams converts by itself; other I/O is described where it happens.
     fn from(error: io::Error) -> Self {
@@ -133,6 +147,8 @@ impl From<io::Error> for CliError {
     }
 }
 
+/// Bytes read from standard input at once.
+const INPUT_BYTES: usize = 1 << 20;
 const EXIT_OK: u8 = 0;
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;

@@ -64,7 +64,7 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
         return Err(ServeError::Config(problems));
     }
     let allowed = crate::runtime::affinity::allowed_cores().map_err(ServeError::Runtime)?;
-    let cores = shard_cores(config, &allowed)?;
+    let cores = config.shard_cores(&allowed).map_err(|problem| ServeError::Config(vec![problem]))?;
     let problems = config.check_ports(cores.len());
     if !problems.is_empty() {
         return Err(ServeError::Config(problems));
@@ -421,20 +421,6 @@ impl Sockets {
     fn take(&mut self, shard: usize) -> Vec<BoundSocket> {
         std::mem::take(&mut self.shards[shard])
     }
-}
-
-fn shard_cores(config: &Config, allowed: &[usize]) -> Result<Vec<usize>, ServeError> {
-    let cores = config.cores.resolve(allowed).map_err(|message| {
-        ServeError::Config(vec![config::Problem {
-            key: "cores",
-            message,
-        }])
-    })?;
-    let shards = match config.runtime.shards {
-        0 => cores.len(),
-        shards => shards as usize,
-    };
-    Ok(cores.iter().copied().cycle().take(shards).collect())
 }
 
 fn poll_mode(config: &Config, shards: usize) -> PollMode {

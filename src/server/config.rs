@@ -5,7 +5,8 @@
 //! each came from is remembered ([`Loaded::origins`]) and shown by `corelog config show --origin`.
 //!
 //! Invariants: a [`Config`] that [`load`] returned has passed [`Config::check`], so every bound the rest of the
-//! server relies on holds; an unknown key, in any of the places, is an error and never ignored; the default file
+//! server relies on holds; an unknown key is an error and never ignored (an environment
+//! variable without a section is ours only if it resembles a setting, since others use the prefix too); the default file
 //! that `corelog config default` prints reads back as `Config::default()`. All problems are reported at once, each
 //! with its place and what would be right.
 //!
@@ -100,13 +101,14 @@ section! {
 section! {
     /// Threads, rings and the way writes reach the disk.
     pub struct RuntimeConfig at [runtime] {
+        /// How many shards to run; 0 for one on each core of `cores`. With more shards than cores several share a
+        /// core, which is for tests: partitions stay where they are, only slower.
+        shards: u32 = 0, "count";
         /// How an idle shard waits: "adaptive" polls for poll_budget_us and then sleeps, "busy" never sleeps (one core
         /// is used up), "sleep" sleeps at once.
         poll: Poll = Poll::Adaptive, "adaptive|busy|sleep";
         /// How long an adaptive shard polls after it ran out of work.
         poll_budget_us: u32 = 20, "microseconds";
-        /// Shards to run; 0 is one per core. More shards than cores share them in turn, which is for tests.
-        shards: u32 = 0, "count";
         /// How a write is made durable: "dsync" (RWF_DSYNC on the write) or "link" (a write linked to fdatasync).
         /// Both are durable before the acknowledgement; which is faster depends on the disk.
         write_sync: WriteSync = WriteSync::Dsync, "dsync|link";
@@ -166,6 +168,22 @@ impl Config {
         self.kafka.max_frame_bytes.min(self.request_budget())
     }
 
+    /// The core of each shard, in shard order, when `allowed` (ascending) is what the affinity mask permits.
+    ///
+    /// # Errors
+    /// `cores` asks for what the mask does not allow.
+    pub fn shard_cores(&self, allowed: &[usize]) -> Result<Vec<usize>, Problem> {
+        let cores = self.cores.resolve(allowed).map_err(|message| Problem {
+            key: "cores",
+            message,
+        })?;
+        let count = match usize::try_from(self.runtime.shards) {
+            Ok(0) | Err(_) => cores.len(),
+            Ok(count) => count,
+        };
+        Ok(cores.into_iter().cycle().take(count).collect())
+    }
+
     /// The host clients are told to connect to.
     #[must_use]
     pub fn advertised_host(&self) -> String {
@@ -194,6 +212,18 @@ mod tests {
         );
         config.memory = ByteSize::gib(1);
         assert_eq!(config.frame_bytes_max(), ByteSize::mib(100));
+    }
+
+    #[test]
+    fn shards_take_cores_in_turn() {
+        let mut config = Config::default();
+        assert_eq!(config.shard_cores(&[2, 3]).unwrap(), [2, 3]);
+        config.runtime.shards = 1;
+        assert_eq!(config.shard_cores(&[2, 3]).unwrap(), [2]);
+        config.runtime.shards = 5;
+        assert_eq!(config.shard_cores(&[2, 3]).unwrap(), [2, 3, 2, 3, 2]);
+        config.cores = CoreSet::List(vec![7]);
+        assert_eq!(config.shard_cores(&[2, 3]).unwrap_err().key, "cores");
     }
 
     #[test]

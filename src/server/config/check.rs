@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::base::units::{ByteSize, TimeSpan};
 
+use super::values::CORES_MAX;
 use super::{Advertise, Config, ListenAddr};
 
 /// One thing that is wrong with a configuration.
@@ -136,8 +137,8 @@ impl Config {
 
     fn check_runtime(&self, found: &mut Found) {
         let shards = self.runtime.shards;
-        if shards > SHARDS_MAX {
-            found.say("runtime.shards", format!("{shards} is more than {SHARDS_MAX}"));
+        if usize::try_from(shards).is_ok_and(|shards| shards > CORES_MAX) {
+            found.say("runtime.shards", format!("{shards} is more than {CORES_MAX}"));
         }
         if self.runtime.poll_budget_us > POLL_BUDGET_US_MAX {
             let what = format!(
@@ -238,8 +239,6 @@ const FRAME_BYTES_MAX: ByteSize = ByteSize::new(i32::MAX.unsigned_abs() as u64);
 const FRAME_OVERHEAD: u64 = 4096;
 /// A typing mistake here would create this many files for each new topic.
 const PARTITIONS_MAX: u32 = 10_000;
-/// The mesh has a ring per pair of shards.
-const SHARDS_MAX: u32 = 256;
 /// Polling longer than this is `poll = "busy"`.
 const POLL_BUDGET_US_MAX: u32 = 1_000_000;
 /// The block a direct write is aligned to.
@@ -329,7 +328,6 @@ mod tests {
             problems(|c| c.kafka.num_partitions = 100_000),
             ["kafka.num_partitions"]
         );
-        assert_eq!(problems(|c| c.runtime.shards = 1000), ["runtime.shards"]);
         assert_eq!(
             problems(|c| c.kafka.idle_timeout = TimeSpan::ZERO),
             ["kafka.idle_timeout"]

@@ -288,7 +288,11 @@ impl Loader {
             .filter(|(name, _)| name.starts_with(ENV_PREFIX) && !NOT_SETTINGS.contains(&name.as_str()));
         for (name, text) in ours {
             let key = name[ENV_PREFIX.len()..].replace("__", ".").to_ascii_lowercase();
-            self.set_text(&key, text, &Origin::Environment(name.clone()));
+            // Without a section it may be somebody else's; a near miss is still taken for a mistake.
+            let is_ours = key.contains('.') || find(&key).is_some() || closest_key(&key).is_some();
+            if is_ours {
+                self.set_text(&key, text, &Origin::Environment(name.clone()));
+            }
         }
     }
 
@@ -442,6 +446,7 @@ mod tests {
                 ("CORELOG_KAFKA__AUTO_CREATE_TOPICS".to_owned(), "false".to_owned()),
                 ("CORELOG_KAFKA__ADVERTISED_HOST".to_owned(), "10".to_owned()),
                 ("CORELOG_BROKERS".to_owned(), "elsewhere:9092".to_owned()),
+                ("CORELOG_SEED".to_owned(), "7".to_owned()),
                 ("PATH".to_owned(), "/bin".to_owned()),
             ],
             assignments: vec![
@@ -480,19 +485,23 @@ mod tests {
         let mut sources = with_file(
             "# comment\nmemmory = \"1GiB\"\n[kafka]\nlistn = \"x\"\n[kafak]\nlisten = \"x\"\n[log]\nadvertise = 1\nzzz = 2\n",
         );
-        sources.environment = vec![("CORELOG_LOG__SEGMENT_SIZE".to_owned(), "1".to_owned())];
+        sources.environment = vec![
+            ("CORELOG_LOG__SEGMENT_SIZE".to_owned(), "1".to_owned()),
+            ("CORELOG_MEMROY".to_owned(), "1".to_owned()),
+        ];
         sources.assignments = vec!["segment_bytes=1MiB".to_owned(), "memory".to_owned()];
         check_errors(
             &sources,
             &expect![[r#"
-            corelog.toml:2:1: unknown setting "memmory": did you mean "memory"?
-            corelog.toml:4:1: unknown setting "kafka.listn": did you mean "kafka.listen"?
-            corelog.toml:5:2: unknown setting "kafak": `corelog config default` lists them all
-            corelog.toml:8:1: unknown setting "log.advertise": did you mean "kafka.advertise"?
-            corelog.toml:9:1: unknown setting "log.zzz": `corelog config default` lists them all
-            environment CORELOG_LOG__SEGMENT_SIZE: unknown setting "log.segment_size": did you mean "log.segment_bytes"?
-            --set: unknown setting "segment_bytes": did you mean "log.segment_bytes"?
-            --set memory: write it as section.name=value"#]],
+                corelog.toml:2:1: unknown setting "memmory": did you mean "memory"?
+                corelog.toml:4:1: unknown setting "kafka.listn": did you mean "kafka.listen"?
+                corelog.toml:5:2: unknown setting "kafak": `corelog config default` lists them all
+                corelog.toml:8:1: unknown setting "log.advertise": did you mean "kafka.advertise"?
+                corelog.toml:9:1: unknown setting "log.zzz": `corelog config default` lists them all
+                environment CORELOG_LOG__SEGMENT_SIZE: unknown setting "log.segment_size": did you mean "log.segment_bytes"?
+                environment CORELOG_MEMROY: unknown setting "memroy": did you mean "memory"?
+                --set: unknown setting "segment_bytes": did you mean "log.segment_bytes"?
+                --set memory: write it as section.name=value"#]],
         );
     }
 
