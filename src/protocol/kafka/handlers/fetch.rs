@@ -5,7 +5,8 @@
 //! a request that is not a Fetch queues up behind this one, when the broker stops and when the client leaves.
 //!
 //! **Memory.** Response bytes are reserved before they are read and held until they are written; while waiting nothing
-//! is held. The first batch of an answer is sent whole even when it exceeds every limit (KIP-74), or a consumer could
+//! is held. Fetches that one connection sends ahead are read one after the other, each when its answer is next to leave
+//! (why: `Outbox`). The first batch of an answer is sent whole even when it exceeds every limit (KIP-74), or a consumer could
 //! never pass it.
 //!
 //! **Sessions** are declined by answering session id 0; a request that continues one is told that it is gone.
@@ -151,7 +152,7 @@ async fn read(call: &Call, request: &FetchRequest<'_>, plan: &Plan) -> (Vec<Part
         .any(|target| matches!(target, Target::Refused(_)));
     let began = clock::now();
     loop {
-        let mut held = call.shard.response_budget().acquire(plan.reserve).await;
+        let mut held = call.reserve(plan.reserve).await;
         // Allocates: the shard takes the parts, which may cross to other cores, and this loop may need them again.
         let reads = call.shard.read(plan.parts.clone(), plan.limits).await;
         let bytes: usize = reads
