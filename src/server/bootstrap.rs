@@ -438,7 +438,8 @@ fn patiently<T>(bind: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
     loop {
         match bind() {
             Err(error)
-                if error.kind() == std::io::ErrorKind::AddrInUse && clock::now().since(begun) < BIND_PATIENCE =>
+                if error.kind() == std::io::ErrorKind::AddrInUse
+                    && clock::now().since(begun) < BIND_PATIENCE =>
             {
                 clock::block_for(BIND_RETRY);
             }

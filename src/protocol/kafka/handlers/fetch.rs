@@ -12,8 +12,6 @@
 //! **Sessions** are declined by answering session id 0; a request that continues one is told that it is gone.
 //! **Transactions** do not exist yet: the last stable offset is the high watermark and nothing is aborted.
 
-mod batches;
-
 use std::time::Duration;
 
 use futures_lite::future::or;
@@ -43,9 +41,6 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Pause before reading again for a client that wants more than the first byte: it bounds how often the same bytes
 /// are read while they trickle in.
 const REREAD_PAUSE: Duration = Duration::from_millis(10);
-
-/// First version whose clients know zstd.
-const ZSTD_SINCE: i16 = 10;
 
 /// The isolation level that wants to know about aborted transactions.
 const READ_COMMITTED: i8 = 1;
@@ -228,7 +223,7 @@ fn answer(
         for partition in &topic.partitions {
             let outcome = match targets.next() {
                 Some(Target::Read(_)) => reads.next().map_or(Err(ErrorCode::UnknownServerError), |read| {
-                    records_of(call, partition, read)
+                    records_of(partition, read)
                 }),
                 Some(Target::Refused(code)) => Err(*code),
                 None => Err(ErrorCode::UnknownServerError),
@@ -259,24 +254,15 @@ fn answer(
     }
 }
 
-/// The records of one partition, unless the client's epoch or its age forbids them.
-fn records_of(
-    call: &Call,
-    partition: &FetchPartition,
-    read: PartRead,
-) -> Result<(Vec<u8>, Bounds), ErrorCode> {
+/// The records of one partition, unless the client's epoch forbids them.
+fn records_of(partition: &FetchPartition, read: PartRead) -> Result<(Vec<u8>, Bounds), ErrorCode> {
     let bounds = read.bounds.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if let Some(fenced) = map::fence(partition.current_leader_epoch, bounds.epoch) {
         return Err(fenced);
     }
-    let mut records = read.records.map_err(map::read_failure)?;
-    if call.version < ZSTD_SINCE {
-        let plain = batches::bytes_before_zstd(&records);
-        if plain == 0 && !records.is_empty() {
-            return Err(ErrorCode::UnsupportedCompressionType);
-        }
-        records.truncate(plain);
-    }
+    // zstd goes to old clients too, as from Kafka: it refuses them only where the topic itself is configured for zstd
+    // (KIP-110), and ours stores what producers send.
+    let records = read.records.map_err(map::read_failure)?;
     Ok((records, bounds))
 }
 
