@@ -749,3 +749,6 @@ impl Log {
             .find(|segment| segment.base == base)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -389,3 +389,6 @@ fn summarise(id: LogId, base: Offset, epoch: LeaderEpoch, scan: Scan) -> Segment
         producers: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;
