@@ -5,8 +5,9 @@
 //!
 //! **Invariants.** Wire types stop here: nothing below this room knows what an API key or an error code is.
 //! One door never sees another; what they share lives below, in the broker room. Codecs do no I/O, read no
-//! clock and know no thread, so any shard (or a client tool, or a fuzzer) may run them.
+//! clock and know no thread, so any shard (or a client tool, or a fuzzer) may run them; sessions and handlers run on
+//! the shard whose connection it is.
 //!
-//! **Absent.** Sockets and connection limits, which belong to the server room above.
+//! **Absent.** Which addresses to listen on and how many connections to allow, which the server room above decides.
 
 pub mod kafka;

@@ -25,4 +25,5 @@ pub mod executor;
 pub mod local;
 pub mod mesh;
 pub mod net;
+pub mod probe;
 pub mod ring;

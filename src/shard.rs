@@ -1,1 +1,402 @@
-//! shard
+//! The shard room: one pinned core, what it owns, and how requests reach the core that owns what they need.
+//!
+//! A [`Shard`] is the whole of a core's state. Nothing in it is shared, locked or atomic; other threads reach it through
+//! the mesh ([`request`]) and nowhere else. The doors (`protocol`) call the methods of [`router`]: they split a request by
+//! owner, serve the local part at once, and send one message per other core for the rest.
+//!
+//! **Invariants.** Only the owner touches a partition ([`crate::broker::placement::owner`]). Batches of one connection are
+//! appended in the order its requests arrived: the first stage of a produce ends only when every part was appended
+//! locally or put into the ring of its owner. An ack leaves only after the owner saw the durable end pass the batch.
+
+mod append;
+mod housekeeping;
+mod mailbox;
+mod partition;
+mod reader;
+pub mod request;
+pub mod router;
+mod topics;
+pub mod watch;
+mod writer;
+
+pub use append::PendingProduce;
+pub use mailbox::ShardStats;
+
+use crate::base::{LogId, ShardId};
+use crate::broker::image::Image;
+use crate::broker::placement::owner;
+use crate::broker::topic::TopicDefaults;
+use crate::runtime::buffer::Arena;
+use crate::runtime::disk::{DiskRing, WriteSync};
+use crate::runtime::executor::Ticker;
+use crate::runtime::local::{Budget, Notify, WakerList};
+use crate::runtime::mesh::{Peer, Port};
+use crate::storage::layout::DataDir;
+use crate::storage::marker::CleanEnd;
+use crate::storage::pool::Pool;
+use partition::Partition;
+use request::Message;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// A broker as Kafka clients see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Kafka's node id.
+    pub id: i32,
+    /// Host clients connect to.
+    pub host: String,
+    /// Port clients connect to.
+    pub port: u16,
+}
+
+/// Whether each core is a broker of its own to the outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Advertise {
+    /// A node and a port per shard: clients connect to the owner of each partition.
+    PerCore,
+    /// One node, one port; requests for other cores cross the rings.
+    Single,
+}
+
+/// What clients are told about the cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Constant over the life of the data directory.
+    pub id: String,
+    /// One per shard, node id = shard index; or exactly one with id 0.
+    pub nodes: Vec<Node>,
+    /// Which of the two.
+    pub advertise: Advertise,
+    /// Shards of this process.
+    pub shards: u16,
+}
+
+impl Cluster {
+    /// The node that leads `log`.
+    #[must_use]
+    pub fn leader_node(&self, log: LogId) -> &Node {
+        match self.advertise {
+            Advertise::Single => &self.nodes[0],
+            Advertise::PerCore => &self.nodes[usize::from(owner(log, self.shards).get())],
+        }
+    }
+}
+
+/// Bounds and habits of the doors.
+#[derive(Clone, Copy, Debug)]
+pub struct DoorLimits {
+    /// Largest request frame.
+    pub max_frame_bytes: usize,
+    /// A connection without a request for this long is closed.
+    pub idle_timeout: Duration,
+    /// A frame must arrive within this once it began.
+    pub frame_timeout: Duration,
+    /// Requests of one connection under way at once.
+    pub in_flight_max: usize,
+    /// Whether a Metadata request may create topics.
+    pub auto_create_topics: bool,
+    /// What topics get that do not say otherwise.
+    pub topic_defaults: TopicDefaults,
+    /// Partitions of a topic that does not say.
+    pub num_partitions: u32,
+}
+
+/// Plain counters of one shard, read by the control thread through a message.
+#[derive(Debug, Default)]
+pub struct Probe {
+    /// Connections open now.
+    pub connections_open: Cell<u64>,
+    /// Connections accepted.
+    pub connections_total: Cell<u64>,
+    /// Connections refused at the limit.
+    pub connections_refused: Cell<u64>,
+    /// Requests answered or dropped.
+    pub requests_total: Cell<u64>,
+    /// Produce requests.
+    pub produce_requests: Cell<u64>,
+    /// Fetch requests.
+    pub fetch_requests: Cell<u64>,
+    /// Records accepted from clients.
+    pub records_produced: Cell<u64>,
+    /// Bytes of batches accepted from clients.
+    pub bytes_produced: Cell<u64>,
+    /// Bytes of batches sent to clients.
+    pub bytes_fetched: Cell<u64>,
+    /// Requests that could not be answered as asked.
+    pub request_errors: Cell<u64>,
+    /// Writes to segments.
+    pub writes: Cell<u64>,
+    /// Reads from segments.
+    pub cold_reads: Cell<u64>,
+    /// Messages to other shards.
+    pub hops: Cell<u64>,
+    /// Reads that met damaged bytes.
+    pub damaged_reads: Cell<u64>,
+}
+
+/// Adds to a counter.
+pub fn count(counter: &Cell<u64>, more: u64) {
+    counter.set(counter.get() + more);
+}
+
+/// Called when the disk failed; must not return for long, the process is to stop.
+pub type FatalSink = Arc<dyn Fn(String) + Send + Sync>;
+
+/// Everything a shard is told at its start.
+pub struct ShardConfig {
+    /// Its number.
+    pub id: ShardId,
+    /// What clients are told.
+    pub cluster: Cluster,
+    /// Bounds of the doors.
+    pub limits: DoorLimits,
+    /// The data directory.
+    pub data: DataDir,
+    /// Memory budget in bytes: half for tails and cold reads, a quarter each for requests and responses.
+    pub memory_bytes: usize,
+    /// How writes are made durable.
+    pub write_sync: WriteSync,
+    /// Ready segments kept per size.
+    pub pool_depth: usize,
+    /// Ready segments found on disk for this shard.
+    pub pool_found: Vec<(u64, PathBuf)>,
+    /// Metadata at start.
+    pub image: Arc<Image>,
+    /// Where logs ended, after a clean stop.
+    pub clean: Option<Arc<HashMap<LogId, CleanEnd>>>,
+    /// How often retention looks.
+    pub retention_check_interval: Duration,
+    /// Idempotent producers silent for this long are forgotten.
+    pub producer_expiration: Duration,
+    /// Whom to tell when the disk failed.
+    pub fatal: FatalSink,
+}
+
+impl std::fmt::Debug for ShardConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShardConfig")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A core's state. Always behind an `Rc`; never leaves its thread.
+pub struct Shard {
+    id: ShardId,
+    cluster: Cluster,
+    limits: DoorLimits,
+    data: DataDir,
+    write_sync: WriteSync,
+    producer_expiration: Duration,
+    retention_check_interval: Duration,
+    fatal: FatalSink,
+    ticker: Ticker,
+    arena: Arena,
+    disk: DiskRing,
+    pool: Pool,
+    port: Rc<Port<Message>>,
+    calls: router::Calls,
+    outbox: Rc<watch::Outbox>,
+    image: RefCell<Arc<Image>>,
+    partitions: RefCell<HashMap<LogId, Rc<Partition>>>,
+    request_budget: Budget,
+    response_budget: Budget,
+    probe: Probe,
+    stopping: Cell<bool>,
+    stop_waiters: WakerList,
+    failed: Cell<bool>,
+    disk_full: Cell<bool>,
+    /// Held by the one append that waits for memory; others queue behind it, so order is kept.
+    append_gate: Budget,
+    memory_freed: WakerList,
+    /// Partitions with cached bytes, oldest use first.
+    cached: RefCell<VecDeque<Rc<Partition>>>,
+    /// Relaxed partitions with bytes to sync.
+    dirty: RefCell<Vec<Rc<Partition>>>,
+    dirty_work: Notify,
+    cold: reader::ColdReads,
+    producer_ids: RefCell<std::ops::Range<i64>>,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// Builds the shard on its own thread: opens the partitions it owns (blocking, before anybody is served) and starts
+    /// its tasks. The second value says when registering buffers was refused, which only costs a little CPU.
+    ///
+    /// # Errors
+    /// A refused ring or a log that cannot be opened.
+    pub fn start(
+        config: ShardConfig,
+        port: Port<Message>,
+    ) -> Result<(Rc<Self>, Option<io::Error>), crate::storage::Error> {
+        let here = Path::new("io_uring");
+        let ticker = Ticker::start();
+        let arena =
+            Arena::new(config.memory_bytes / 2).map_err(crate::storage::Error::io("map memory for", here))?;
+        let (disk, refused) =
+            DiskRing::start(&ticker, Some(&arena)).map_err(crate::storage::Error::io("set up", here))?;
+        let pool = Pool::start(
+            config.data.pool(),
+            disk.clone(),
+            &arena,
+            config.pool_depth,
+            config.pool_found,
+        );
+        let port = Rc::new(port);
+        let shard = Rc::new(Self {
+            id: config.id,
+            cluster: config.cluster,
+            limits: config.limits,
+            data: config.data,
+            write_sync: config.write_sync,
+            producer_expiration: config.producer_expiration,
+            retention_check_interval: config.retention_check_interval,
+            fatal: config.fatal,
+            outbox: watch::Outbox::start(Rc::clone(&port)),
+            cold: reader::ColdReads::new(arena.len_bytes()),
+            ticker,
+            arena,
+            disk,
+            pool,
+            port,
+            calls: router::Calls::default(),
+            image: RefCell::new(Arc::new(Image::default())),
+            partitions: RefCell::new(HashMap::new()),
+            request_budget: Budget::new(config.memory_bytes / 4),
+            response_budget: Budget::new(config.memory_bytes / 4),
+            probe: Probe::default(),
+            stopping: Cell::new(false),
+            stop_waiters: WakerList::default(),
+            failed: Cell::new(false),
+            disk_full: Cell::new(false),
+            append_gate: Budget::new(1),
+            memory_freed: WakerList::default(),
+            cached: RefCell::new(VecDeque::new()),
+            dirty: RefCell::new(Vec::new()),
+            dirty_work: Notify::default(),
+            producer_ids: RefCell::new(0..0),
+        });
+        shard.open_owned(&config.image, config.clean.as_deref())?;
+        mailbox::start(&shard);
+        housekeeping::start(&shard);
+        Ok((shard, refused))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The metadata now.
+    #[must_use]
+    pub fn image(&self) -> Arc<Image> {
+        Arc::clone(&self.image.borrow())
+    }
+
+    /// What clients are told.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Bounds of the doors.
+    #[must_use]
+    pub fn limits(&self) -> &DoorLimits {
+        &self.limits
+    }
+
+    /// Keeps the executor awake; hold a guard while a request is in flight.
+    #[must_use]
+    pub fn ticker(&self) -> &Ticker {
+        &self.ticker
+    }
+
+    /// Bytes of request frames; reserve before reading a body.
+    #[must_use]
+    pub fn request_budget(&self) -> &Budget {
+        &self.request_budget
+    }
+
+    /// Bytes of responses; reserve before reading records.
+    #[must_use]
+    pub fn response_budget(&self) -> &Budget {
+        &self.response_budget
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// Whether a stop was asked for.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Resolves once the shard is stopping.
+    #[must_use]
+    pub fn stop_signal(self: &Rc<Self>) -> StopSignal {
+        StopSignal(Rc::clone(self))
+    }
+
+    fn owner_of(&self, log: LogId) -> ShardId {
+        owner(log, self.cluster.shards)
+    }
+
+    fn control_peer(&self) -> Peer {
+        Peer::new(self.cluster.shards)
+    }
+
+    fn partition(&self, log: LogId) -> Option<Rc<Partition>> {
+        self.partitions.borrow().get(&log).cloned()
+    }
+
+    /// The disk refused a write, a sync or a name: nothing more is acknowledged, and the process stops.
+    fn disk_failed(&self, action: &'static str, path: &Path, error: &io::Error) {
+        if self.failed.replace(true) {
+            return;
+        }
+        tracing::error!(%error, path = %path.display(), "cannot {action}; stopping, nothing unsynced was acknowledged");
+        for partition in self.partitions.borrow().values() {
+            partition.fail();
+        }
+        self.memory_freed.wake_all();
+        (self.fatal)(format!("cannot {action} {}: {error}", path.display()));
+    }
+}
+
+/// See [`Shard::stop_signal`].
+#[derive(Debug)]
+pub struct StopSignal(Rc<Shard>);
+
+impl StopSignal {
+    /// Waits for the stop.
+    pub async fn wait(&self) {
+        poll_fn(|cx| {
+            if self.0.stopping.get() {
+                return Poll::Ready(());
+            }
+            self.0.stop_waiters.register(cx.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+}

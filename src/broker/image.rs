@@ -38,7 +38,10 @@ impl Image {
     /// Partitions of all topics.
     #[must_use]
     pub fn partition_count(&self) -> u64 {
-        self.by_name.values().map(|topic| u64::from(topic.partitions)).sum()
+        self.by_name
+            .values()
+            .map(|topic| u64::from(topic.partitions))
+            .sum()
     }
 
     /// Adds a topic or replaces the one of its name.

@@ -28,11 +28,17 @@ mod tests {
                 let topic = TopicId::new([seed.wrapping_mul(37); 16]);
                 let mut counts = vec![0u32; usize::from(shards)];
                 for partition in 0..u32::from(shards) * 3 {
-                    let log = LogId { topic, partition: PartitionId::new(partition) };
+                    let log = LogId {
+                        topic,
+                        partition: PartitionId::new(partition),
+                    };
                     assert_eq!(owner(log, shards), owner(log, shards));
                     counts[usize::from(owner(log, shards).get())] += 1;
                 }
-                assert!(counts.iter().all(|count| *count == 3), "{shards} shards: {counts:?}");
+                assert!(
+                    counts.iter().all(|count| *count == 3),
+                    "{shards} shards: {counts:?}"
+                );
             }
         }
     }

@@ -44,7 +44,12 @@ pub enum TopicError {
 /// [`TopicError::Name`].
 pub fn check_name(name: &str) -> Result<(), TopicError> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name == "." || name == ".." || !name.bytes().all(legal) {
+    if name.is_empty()
+        || name.len() > NAME_BYTES_MAX
+        || name == "."
+        || name == ".."
+        || !name.bytes().all(legal)
+    {
         return Err(TopicError::Name(name.to_owned()));
     }
     Ok(())
@@ -129,7 +134,12 @@ pub struct ConfigKey {
 }
 
 fn long_from(value: &str, min: i64) -> Result<i64, &'static str> {
-    value.trim().parse().ok().filter(|number| *number >= min).ok_or("an integer in range")
+    value
+        .trim()
+        .parse()
+        .ok()
+        .filter(|number| *number >= min)
+        .ok_or("an integer in range")
 }
 
 /// Checks a value that must be an integer of at least `MIN`.
@@ -138,7 +148,11 @@ fn at_least<const MIN: i64>(value: &str) -> Result<(), &'static str> {
 }
 
 fn one_of(value: &str, allowed: &'static [&'static str], expected: &'static str) -> Result<(), &'static str> {
-    if allowed.contains(&value) { Ok(()) } else { Err(expected) }
+    if allowed.contains(&value) {
+        Ok(())
+    } else {
+        Err(expected)
+    }
 }
 
 fn boolean(value: &str) -> Result<(), &'static str> {
@@ -146,7 +160,12 @@ fn boolean(value: &str) -> Result<(), &'static str> {
 }
 
 fn ratio(value: &str) -> Result<(), &'static str> {
-    value.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio)).map(drop).ok_or("a number from 0 to 1")
+    value
+        .parse::<f64>()
+        .ok()
+        .filter(|ratio| (0.0..=1.0).contains(ratio))
+        .map(drop)
+        .ok_or("a number from 0 to 1")
 }
 
 fn unlimited_or<T: ToString>(value: Option<T>) -> String {
@@ -169,7 +188,13 @@ pub const KEYS: &[ConfigKey] = &[
         kind: ConfigType::String,
         doc: "Batches are stored as the producer compressed them.",
         default: |_| "producer".to_owned(),
-        check: |value| one_of(value, &["producer"], "producer (the broker does not compress again)"),
+        check: |value| {
+            one_of(
+                value,
+                &["producer"],
+                "producer (the broker does not compress again)",
+            )
+        },
     },
     ConfigKey {
         name: "corelog.durability",
@@ -246,7 +271,13 @@ pub const KEYS: &[ConfigKey] = &[
         kind: ConfigType::String,
         doc: "Timestamps are the producer's.",
         default: |_| "CreateTime".to_owned(),
-        check: |value| one_of(value, &["CreateTime"], "CreateTime (LogAppendTime is not available)"),
+        check: |value| {
+            one_of(
+                value,
+                &["CreateTime"],
+                "CreateTime (LogAppendTime is not available)",
+            )
+        },
     },
     ConfigKey {
         name: "min.cleanable.dirty.ratio",
@@ -296,8 +327,14 @@ pub const KEYS: &[ConfigKey] = &[
         doc: "Size of a full-grown segment file; the first segments of a partition are smaller.",
         default: |defaults| defaults.segment_bytes.to_string(),
         check: |value| {
-            let fits = |bytes: i64| u64::try_from(bytes).is_ok_and(|b| (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&b));
-            long_from(value, 0).ok().filter(|bytes| fits(*bytes)).map(drop).ok_or("16384 to 2147483647")
+            let fits = |bytes: i64| {
+                u64::try_from(bytes).is_ok_and(|b| (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&b))
+            };
+            long_from(value, 0)
+                .ok()
+                .filter(|bytes| fits(*bytes))
+                .map(drop)
+                .ok_or("16384 to 2147483647")
         },
     },
     ConfigKey {
@@ -356,8 +393,13 @@ pub fn check_overrides(overrides: &BTreeMap<String, String>) -> Result<(), Topic
 /// not set.
 #[must_use]
 pub fn settings(overrides: &BTreeMap<String, String>, defaults: &TopicDefaults) -> TopicSettings {
-    let long = |name: &str| overrides.get(name).and_then(|value| value.trim().parse::<i64>().ok());
-    let limit = |name: &str, default: Option<u64>| long(name).map_or(default, |value| u64::try_from(value).ok());
+    let long = |name: &str| {
+        overrides
+            .get(name)
+            .and_then(|value| value.trim().parse::<i64>().ok())
+    };
+    let limit =
+        |name: &str, default: Option<u64>| long(name).map_or(default, |value| u64::try_from(value).ok());
     let flush_messages = long("flush.messages").and_then(|n| u64::try_from(n).ok());
     let flush_ms = long("flush.ms").and_then(|ms| u64::try_from(ms).ok());
     let relaxed = match overrides.get("corelog.durability").map(String::as_str) {
@@ -367,13 +409,22 @@ pub fn settings(overrides: &BTreeMap<String, String>, defaults: &TopicDefaults) 
     };
     TopicSettings {
         log: LogConfig {
-            segment_bytes: limit("segment.bytes", Some(defaults.segment_bytes)).unwrap_or(defaults.segment_bytes),
-            index_interval_bytes: limit("index.interval.bytes", None).unwrap_or(defaults.index_interval_bytes),
-            durability: if relaxed { Durability::Relaxed } else { Durability::Durable },
+            segment_bytes: limit("segment.bytes", Some(defaults.segment_bytes))
+                .unwrap_or(defaults.segment_bytes),
+            index_interval_bytes: limit("index.interval.bytes", None)
+                .unwrap_or(defaults.index_interval_bytes),
+            durability: if relaxed {
+                Durability::Relaxed
+            } else {
+                Durability::Durable
+            },
         },
         retention_bytes: limit("retention.bytes", defaults.retention_bytes),
-        retention: limit("retention.ms", defaults.retention.and_then(|d| u64::try_from(d.as_millis()).ok()))
-            .map(Duration::from_millis),
+        retention: limit(
+            "retention.ms",
+            defaults.retention.and_then(|d| u64::try_from(d.as_millis()).ok()),
+        )
+        .map(Duration::from_millis),
         max_message_bytes: long("max.message.bytes")
             .and_then(|bytes| u32::try_from(bytes).ok())
             .unwrap_or(defaults.max_message_bytes),
@@ -402,7 +453,10 @@ mod tests {
     use super::*;
 
     fn overrides(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -426,28 +480,52 @@ mod tests {
 
     #[test]
     fn what_would_promise_too_much_is_refused() {
-        for pair in [("cleanup.policy", "compact"), ("min.insync.replicas", "2"), ("segment.bytes", "1"), ("nope", "1")] {
+        for pair in [
+            ("cleanup.policy", "compact"),
+            ("min.insync.replicas", "2"),
+            ("segment.bytes", "1"),
+            ("nope", "1"),
+        ] {
             assert!(check_overrides(&overrides(&[pair])).is_err(), "{pair:?}");
         }
     }
 
     #[test]
     fn kafkas_flush_settings_choose_relaxed_durability() {
-        let durability = |pairs: &[(&str, &str)]| settings(&overrides(pairs), &TopicDefaults::default()).log.durability;
+        let durability = |pairs: &[(&str, &str)]| {
+            settings(&overrides(pairs), &TopicDefaults::default())
+                .log
+                .durability
+        };
         assert_eq!(durability(&[]), Durability::Durable);
         assert_eq!(durability(&[("flush.messages", "1")]), Durability::Durable);
         assert_eq!(durability(&[("flush.messages", "1000")]), Durability::Relaxed);
         assert_eq!(durability(&[("flush.ms", "0")]), Durability::Durable);
         assert_eq!(durability(&[("flush.ms", "500")]), Durability::Relaxed);
-        assert_eq!(durability(&[("flush.ms", "500"), ("corelog.durability", "durable")]), Durability::Durable);
-        assert_eq!(durability(&[("corelog.durability", "relaxed")]), Durability::Relaxed);
+        assert_eq!(
+            durability(&[("flush.ms", "500"), ("corelog.durability", "durable")]),
+            Durability::Durable
+        );
+        assert_eq!(
+            durability(&[("corelog.durability", "relaxed")]),
+            Durability::Relaxed
+        );
     }
 
     #[test]
     fn minus_one_means_unlimited() {
-        let found = settings(&overrides(&[("retention.ms", "-1"), ("retention.bytes", "-1")]), &TopicDefaults::default());
+        let found = settings(
+            &overrides(&[("retention.ms", "-1"), ("retention.bytes", "-1")]),
+            &TopicDefaults::default(),
+        );
         assert_eq!((found.retention, found.retention_bytes), (None, None));
-        let found = settings(&overrides(&[("retention.ms", "1000"), ("retention.bytes", "5")]), &TopicDefaults::default());
-        assert_eq!((found.retention, found.retention_bytes), (Some(Duration::from_secs(1)), Some(5)));
+        let found = settings(
+            &overrides(&[("retention.ms", "1000"), ("retention.bytes", "5")]),
+            &TopicDefaults::default(),
+        );
+        assert_eq!(
+            (found.retention, found.retention_bytes),
+            (Some(Duration::from_secs(1)), Some(5))
+        );
     }
 }

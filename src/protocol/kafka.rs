@@ -8,10 +8,19 @@
 //! present. Both directions exist for every message: the broker decodes requests and encodes responses, the
 //! command line client does the reverse, and the tests hold both against an independent codec.
 //!
-//! **Absent.** Record batches (they pass through as bytes), handlers, sessions, authentication.
+//! **The door.** [`door`] accepts, one session per connection reads frames and answers in order, `dispatch` is the
+//! one table from API to handler, `handlers` has one file per API, and `map` turns the broker's errors into codes.
+//!
+//! **Absent.** What is inside record batches (they pass through as bytes), authentication, groups, transactions.
 
 pub mod api;
+mod call;
+mod dispatch;
+pub mod door;
 pub mod errors;
+mod handlers;
 pub mod header;
+mod map;
 pub mod messages;
+mod session;
 pub mod wire;

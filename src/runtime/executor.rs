@@ -80,6 +80,17 @@ where
         .map_err(|error| io::Error::other(error.to_string()))
 }
 
+/// Starts an ordinary, named thread for something that blocks.
+///
+/// # Errors
+/// When the kernel has no thread to give.
+pub fn spawn_thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map(drop)
+}
+
 /// Runs `future` to completion on an executor on the calling thread. For tests, tools and benchmarks.
 ///
 /// # Panics

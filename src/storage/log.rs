@@ -290,6 +290,12 @@ impl Log {
         self.writing || self.attaching
     }
 
+    /// Whether there is nothing to write and nothing out.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        !self.is_busy() && self.first_unwritten().is_none()
+    }
+
     /// Whether every appended byte is durable.
     #[must_use]
     pub fn is_settled(&self) -> bool {

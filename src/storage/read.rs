@@ -78,8 +78,10 @@ pub fn walk(
 pub struct Want {
     /// First record wanted; the batch that contains it is included whole.
     pub offset: Offset,
-    /// Stop before exceeding this many bytes, except that the first batch always fits.
+    /// Stop before exceeding this many bytes.
     pub max_bytes: usize,
+    /// The first batch may exceed them (KIP-74), so that a large batch cannot block a reader for ever.
+    pub oversized_first: bool,
     /// Sum the payloads again: the bytes come from the disk.
     pub verify: bool,
 }
@@ -92,7 +94,7 @@ pub fn gather(chain: &Chain, log: LogId, from: WalkStart, want: Want, out: &mut 
             return ControlFlow::Continue(());
         }
         let payload_len = header.payload_len as usize;
-        if !out.is_empty() && out.len() + payload_len > want.max_bytes {
+        if out.len() + payload_len > want.max_bytes && !(want.oversized_first && out.is_empty()) {
             return ControlFlow::Break(Walked::Done);
         }
         if !chain.holds(position, HEADER_BYTES + payload_len) {

@@ -145,11 +145,12 @@ macro_rules! wire_struct {
                 reader: &mut $crate::protocol::kafka::wire::Reader<$life>,
                 format: $crate::protocol::kafka::wire::Format,
             ) -> Result<Self, $crate::protocol::kafka::wire::DecodeError> {
-                let mut message = Self::default();
-                $(wire_struct!(@untagged [$($tag)?] {
+                $(wire_struct!(@read [$($tag)?] $field: $ty = wire_struct!(@default $($default)?), {
                     if ($versions).contains(&format.version) {
                         let format = format.with_nullable(wire_struct!(@null format $(, $null)?));
-                        message.$field = $crate::protocol::kafka::wire::Wire::read(reader, format)?;
+                        <$ty as $crate::protocol::kafka::wire::Wire<$life>>::read(reader, format)?
+                    } else {
+                        wire_struct!(@default $($default)?)
                     }
                 });)*
                 if format.flexible {
@@ -159,7 +160,7 @@ macro_rules! wire_struct {
                         $(wire_struct!(@tagged [$($tag)?] {
                             if tag == wire_struct!(@tag $($tag)?) && ($versions).contains(&format.version) {
                                 let format = format.with_nullable(wire_struct!(@null format $(, $null)?));
-                                message.$field = $crate::protocol::kafka::wire::Wire::read(reader, format)?;
+                                $field = $crate::protocol::kafka::wire::Wire::read(reader, format)?;
                                 reader.leave(outside)?;
                                 continue;
                             }
@@ -169,7 +170,7 @@ macro_rules! wire_struct {
                         reader.abandon(outside);
                     }
                 }
-                Ok(message)
+                Ok(Self { $($field),* })
             }
 
             fn write(
@@ -216,6 +217,11 @@ macro_rules! wire_struct {
     (@tagged [$tag:literal] $code:block) => { $code };
     (@present [] $code:block) => { 0 };
     (@present [$tag:literal] $code:block) => { u32::from($code) };
+    // A tagged field starts as its default and is set when its tag comes by.
+    (@read [] $field:ident: $ty:ty = $default:expr, $read:block) => { let $field: $ty = $read; };
+    (@read [$tag:literal] $field:ident: $ty:ty = $default:expr, $read:block) => {
+        let mut $field: $ty = $default;
+    };
     // Asked for every field, used for tagged ones only.
     (@tag) => { u32::MAX };
     (@tag $tag:literal) => { $tag };

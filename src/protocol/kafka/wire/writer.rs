@@ -203,8 +203,9 @@ impl Writer {
 
     /// A string; null becomes the empty string where the format has no null.
     pub fn string(&mut self, value: Option<&str>, format: Format) {
-        let Some(value) = value.or((!format.nullable).then_some("")) else {
-            return self.null(NullWidth::I16, format);
+        let value = match value {
+            None if format.nullable => return self.null(NullWidth::I16, format),
+            value => value.unwrap_or_default(),
         };
         if value.len() > STRING_BYTES_MAX {
             self.fail(EncodeError::TooLong {
@@ -367,7 +368,8 @@ mod tests {
         let address = big.as_ptr();
         let mut writer = Writer::new();
         writer.splice(big);
-        assert_eq!(writer.finish().unwrap().into_chunks()[0].as_ptr(), address);
+        let chunks = writer.finish().unwrap().into_chunks();
+        assert_eq!(chunks.first().map(|chunk| chunk.as_ptr()), Some(address));
     }
 
     #[test]

@@ -1,0 +1,148 @@
+//! The few things the metadata store asks of a disk, so that tests can tear and fail each of them.
+//!
+//! Promise of [`Directory`]: what a method that says "durably" did is on the device when it returns. Blocking; control
+//! thread only.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// The files that stay.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Name {
+    Journal,
+    Snapshot,
+}
+
+impl Name {
+    pub(super) fn file_name(self) -> &'static str {
+        match self {
+            Self::Journal => "journal",
+            Self::Snapshot => "snapshot",
+        }
+    }
+}
+
+const TEMPORARY: &str = "temporary";
+
+pub(super) trait Disk {
+    /// Where this is, for messages.
+    fn place(&self) -> String;
+
+    /// The whole file, synced first so that what is about to be trusted is durable; `None` if it does not exist.
+    fn read(&mut self, name: Name) -> io::Result<Option<Vec<u8>>>;
+
+    /// Appends to the journal, durably.
+    fn append_journal(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Cuts the journal to `len` bytes, durably.
+    fn truncate_journal(&mut self, len: usize) -> io::Result<()>;
+
+    /// Makes the temporary file hold exactly `bytes`, durably, but for its name.
+    fn write_temporary(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Gives the temporary file its name, replacing what had it.
+    fn publish_temporary(&mut self, name: Name) -> io::Result<()>;
+
+    /// Makes the names durable.
+    fn sync_directory(&mut self) -> io::Result<()>;
+
+    /// Removes what a crash left behind, if anything.
+    fn remove_temporary(&mut self) -> io::Result<()>;
+}
+
+/// A directory of the file system.
+pub(super) struct Directory {
+    path: PathBuf,
+    handle: File,
+    /// Opened for append, once there is one.
+    journal: Option<File>,
+}
+
+impl Directory {
+    /// Opens `path`, creating it durably if it does not exist.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        if !path.is_dir() {
+            fs::create_dir_all(path)?;
+            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                File::open(parent)?.sync_all()?;
+            }
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            handle: File::open(path)?,
+            journal: None,
+        })
+    }
+
+    fn path_of(&self, name: Name) -> PathBuf {
+        self.path.join(name.file_name())
+    }
+
+    fn journal(&mut self) -> io::Result<&mut File> {
+        if self.journal.is_none() {
+            self.journal = Some(
+                OpenOptions::new()
+                    .append(true)
+                    .open(self.path_of(Name::Journal))?,
+            );
+        }
+        self.journal
+            .as_mut()
+            .ok_or_else(|| io::Error::other("the journal was just opened"))
+    }
+}
+
+impl Disk for Directory {
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn read(&mut self, name: Name) -> io::Result<Option<Vec<u8>>> {
+        let path = self.path_of(name);
+        match File::open(&path) {
+            Ok(file) => file.sync_all()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        fs::read(&path).map(Some)
+    }
+
+    fn append_journal(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let journal = self.journal()?;
+        journal.write_all(bytes)?;
+        journal.sync_data()
+    }
+
+    fn truncate_journal(&mut self, len: usize) -> io::Result<()> {
+        let len = u64::try_from(len).map_err(io::Error::other)?;
+        let journal = self.journal()?;
+        journal.set_len(len)?;
+        journal.sync_all()
+    }
+
+    fn write_temporary(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut file = File::create(self.path.join(TEMPORARY))?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    fn publish_temporary(&mut self, name: Name) -> io::Result<()> {
+        if name == Name::Journal {
+            // The handle would go on writing to the file that loses its name.
+            self.journal = None;
+        }
+        fs::rename(self.path.join(TEMPORARY), self.path_of(name))
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+
+    fn remove_temporary(&mut self) -> io::Result<()> {
+        match fs::remove_file(self.path.join(TEMPORARY)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}

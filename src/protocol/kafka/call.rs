@@ -1,0 +1,119 @@
+//! [`Call`]: one request on its way through a handler; [`Answer`]: what it came to.
+//!
+//! **Promise.** A call keeps the frame it borrows from alive, so a handler decodes without copying and may wait as
+//! long as it must. An answer carries the memory reserved for it until its last byte is written.
+//!
+//! **Invariants.** One shard's thread. A handler says what the client hears and nothing about when: order is the
+//! [`Outbox`]'s business. Absent: authorization, quotas.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use super::api::ApiKey;
+use super::header::ResponseHeader;
+use super::messages::Message;
+use super::session::outbox::Outbox;
+use super::wire::{DecodeError, Encoded, Writer};
+use crate::runtime::local::Permit;
+use crate::shard::Shard;
+use crate::shard::request::FrameBytes;
+
+/// Room for an answer before its buffer has to grow: a Produce answer for one partition takes about 70 bytes.
+const ANSWER_BYTES_GUESS: usize = 128;
+
+/// What a request came to.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Send this.
+    Send(Reply),
+    /// Say nothing: the client asked for no acknowledgement.
+    Silent,
+    /// Send what was to be sent before, then close. The text is for our log, the client gets nothing.
+    Close(&'static str),
+}
+
+/// An encoded response and what it holds.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// The frame.
+    pub(super) encoded: Encoded,
+    /// Response memory, given back when the frame is written.
+    pub(super) held: Option<Permit>,
+}
+
+/// An answer that is still being worked on.
+pub(super) type PendingAnswer = Pin<Box<dyn Future<Output = Answer>>>;
+
+/// What handlers return: a body that does not decode closes the connection.
+pub(super) type Outcome = Result<Answer, DecodeError>;
+
+/// One request.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// The shard that serves it.
+    pub(super) shard: Rc<Shard>,
+    /// The whole frame, without its size.
+    pub(super) frame: FrameBytes,
+    /// Where the body starts in the frame.
+    pub(super) body_at: usize,
+    /// The API.
+    pub(super) api: ApiKey,
+    /// Its version, one this codec speaks.
+    pub(super) version: i16,
+    /// Echoed to the client.
+    pub(super) correlation_id: i32,
+    /// The connection, for whoever waits.
+    pub(super) outbox: Rc<Outbox>,
+    /// Number of the request on its connection.
+    pub(super) sequence: u64,
+}
+
+impl Call {
+    /// Decodes the body, borrowing from the frame.
+    pub(super) fn decode<'a, M: Message<'a>>(&'a self) -> Result<M, DecodeError> {
+        M::decode(self.frame.get(self.body_at..).unwrap_or_default(), self.version)
+    }
+
+    /// Encodes the answer in the request's version.
+    pub(super) fn answer<'r>(&self, message: impl Message<'r>) -> Answer {
+        self.encode(message, self.version, None)
+    }
+
+    /// As [`Self::answer`], keeping reserved memory until the answer is written.
+    pub(super) fn answer_holding<'r>(&self, message: impl Message<'r>, held: Permit) -> Answer {
+        self.encode(message, self.version, Some(held))
+    }
+
+    /// As [`Self::answer`], in another version: for the one request whose version may be unknown.
+    pub(super) fn answer_at<'r>(&self, message: impl Message<'r>, version: i16) -> Answer {
+        self.encode(message, version, None)
+    }
+
+    fn encode<'r>(&self, message: impl Message<'r>, version: i16, held: Option<Permit>) -> Answer {
+        // Allocates: the answer outlives this call, in the queue of its connection.
+        let mut writer = Writer::framed_with_buffer(Vec::with_capacity(ANSWER_BYTES_GUESS));
+        ResponseHeader {
+            correlation_id: self.correlation_id,
+        }
+        .encode(&mut writer, self.api, version);
+        message.encode(&mut writer, version);
+        match writer.finish() {
+            Ok(encoded) => Answer::Send(Reply { encoded, held }),
+            Err(error) => {
+                tracing::warn!(api = ?self.api, version, %error, "answer cannot be expressed");
+                Answer::Close("an answer could not be encoded")
+            }
+        }
+    }
+
+    /// Counts a request that was answered with an error, in whole or in part.
+    pub(super) fn count_error(&self) {
+        count(&self.shard.probe().request_errors, 1);
+    }
+}
+
+/// Adds to one of the shard's counters.
+pub(super) fn count(counter: &std::cell::Cell<u64>, by: u64) {
+    counter.set(counter.get().wrapping_add(by));
+}

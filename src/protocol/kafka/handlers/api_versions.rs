@@ -1,0 +1,55 @@
+//! ApiVersions: what the broker speaks. The only request whose unknown versions get an answer.
+//!
+//! No features are listed: none is finalized until groups or transactions exist, and clients take an empty list for
+//! exactly that. Absent: telemetry, which clients would call on every connection if it were listed.
+
+use crate::protocol::kafka::api::ADVERTISED;
+use crate::protocol::kafka::call::{Answer, Call, Outcome};
+use crate::protocol::kafka::errors::ErrorCode;
+use crate::protocol::kafka::messages::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+
+/// Answers in the version asked.
+pub(in crate::protocol::kafka) fn handle(call: &Call) -> Outcome {
+    let _client: ApiVersionsRequest<'_> = call.decode()?;
+    Ok(call.answer(response(ErrorCode::None)))
+}
+
+/// Answers a version that is not spoken: in version 0, which every client reads, with the table it can choose from.
+pub(in crate::protocol::kafka) fn refuse_version(call: &Call) -> Answer {
+    call.answer_at(response(ErrorCode::UnsupportedVersion), 0)
+}
+
+fn response(error: ErrorCode) -> ApiVersionsResponse<'static> {
+    let entry = |api: &crate::protocol::kafka::api::ApiKey| {
+        let versions = api.advertised();
+        ApiVersion {
+            api_key: api.key(),
+            min_version: versions.min,
+            max_version: versions.max,
+        }
+    };
+    ApiVersionsResponse {
+        error_code: error.code(),
+        api_keys: ADVERTISED.iter().map(entry).collect(),
+        ..ApiVersionsResponse::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::kafka::messages::Message;
+    use crate::protocol::kafka::wire::Writer;
+
+    #[test]
+    fn a_version_from_the_future_gets_the_table_in_version_0() {
+        let mut writer = Writer::new();
+        response(ErrorCode::UnsupportedVersion).encode(&mut writer, 0);
+        let bytes = writer.finish().unwrap().into_vec();
+        // error 35, count, then Produce 0..11 and Fetch 4..12; six bytes an entry and nothing behind them.
+        let count = u8::try_from(ADVERTISED.len()).unwrap();
+        assert_eq!(bytes[..6], [0, 35, 0, 0, 0, count]);
+        assert_eq!(bytes[6..18], [0, 0, 0, 0, 0, 11, 0, 1, 0, 4, 0, 12]);
+        assert_eq!(bytes.len(), 6 + 6 * usize::from(count));
+    }
+}

@@ -1,0 +1,272 @@
+//! One client connection: a reader that takes requests in, and a writer that answers them in order.
+//!
+//! ```text
+//! socket -> reader: size? -> reserve memory -> body -> dispatch::begin -> Outbox -> writer -> socket
+//!                                                      (Produce: appended, in order, before the next is read)
+//! ```
+//!
+//! **Promise.** A connection holds at most `in_flight_max` requests, each with its memory reserved from the shard's
+//! budget before its body was read; when the budget is used up, it waits. A peer that sends half a frame, nothing at
+//! all, or never reads is closed after its time. A bug that panics ends this connection and no other.
+//!
+//! **Invariants.** Batches reach their shards in request order because the reader awaits the first stage of a Produce
+//! before it reads on. On a stop, and when the peer stops sending, what is in flight is finished and answered first.
+//! One shard's thread: reader and writer are two tasks that share the [`Outbox`].
+//!
+//! **Absent.** TLS, authentication, quotas.
+
+mod frame;
+pub(super) mod outbox;
+
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_lite::future::or;
+
+use super::api::ApiKey;
+use super::call::{Call, count};
+use super::dispatch::{self, Route};
+use super::header::RequestHeader;
+use super::wire::{DecodeError, FRAME_SIZE_BYTES, Reader};
+use crate::runtime::executor;
+use crate::runtime::local::Permit;
+use crate::runtime::net::Stream;
+use crate::shard::Shard;
+use frame::{FrameFault, FrameHead, Framing, next_frame};
+use outbox::{Held, Outbox, Undelivered, within};
+
+/// Bytes read ahead of a frame: small requests need one read, and pipelined ones share it.
+const READ_AHEAD_BYTES: usize = 4096;
+
+/// Why no more requests are read.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the peer closed")]
+    EndOfStream,
+    #[error("the broker is stopping")]
+    Stopping,
+    #[error("no request for too long")]
+    Idle,
+    #[error("a frame did not arrive in time")]
+    TooSlow,
+    #[error("the connection was closed")]
+    Closed,
+    #[error("{0}")]
+    Refused(&'static str),
+    #[error(transparent)]
+    Frame(#[from] FrameFault),
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Ended {
+    /// Whether requests read before are still answered. After a malformed frame they are not owed anything, but the
+    /// answers to what came before it are.
+    const fn drains(&self) -> bool {
+        !matches!(self, Self::Closed | Self::Io(_))
+    }
+}
+
+/// Serves one connection until it ends; returns when reader and writer are both done.
+pub(super) async fn run(stream: Stream, shard: Rc<Shard>) {
+    let outbox = Rc::new(Outbox::new());
+    let peer = stream.peer();
+    let written = crate::runtime::local::OneShot::default();
+    executor::spawn({
+        let (stream, outbox, written) = (stream.clone(), Rc::clone(&outbox), written.clone());
+        async move {
+            let ended = executor::catch_panic(outbox.deliver(&stream)).await;
+            // A blocked reader wakes with the end of the stream.
+            outbox.close();
+            stream.shut_down();
+            written.set(ended);
+        }
+    });
+    let mut session = Session {
+        stream,
+        shard,
+        outbox: Rc::clone(&outbox),
+        inbox: Inbox::new(),
+        sequence: 0,
+    };
+    let read = executor::catch_panic(session.read_requests()).await;
+    match &read {
+        Ok(ended) if ended.drains() => outbox.drain(),
+        _ => outbox.close(),
+    }
+    let delivered = written.take().await;
+    match (read, delivered) {
+        (Ok(ended), Ok(Ok(()))) => tracing::debug!(%peer, reason = %ended, "connection ended"),
+        (_, Ok(Err(Undelivered::Refused(reason)))) => tracing::debug!(%peer, reason, "connection refused"),
+        (_, Ok(Err(reason))) => tracing::debug!(%peer, %reason, "connection broke"),
+        (Err(_), _) | (_, Err(_)) => tracing::error!(%peer, "a panic ended this connection; others go on"),
+    }
+}
+
+struct Session {
+    stream: Stream,
+    shard: Rc<Shard>,
+    outbox: Rc<Outbox>,
+    inbox: Inbox,
+    /// Number of the last request; the first is 1.
+    sequence: u64,
+}
+
+impl Session {
+    async fn read_requests(&mut self) -> Ended {
+        let stop = self.shard.stop_signal();
+        let mut stopping = pin!(stop.wait());
+        loop {
+            let request = or(
+                async {
+                    stopping.as_mut().await;
+                    Err(Ended::Stopping)
+                },
+                self.next_request(),
+            )
+            .await;
+            let begun = match request {
+                Ok((frame, memory)) => self.begin(frame, memory).await,
+                Err(ended) => Err(ended),
+            };
+            if let Err(ended) = begun {
+                return ended;
+            }
+        }
+    }
+
+    /// Reads one frame, its memory reserved.
+    async fn next_request(&mut self) -> Result<(Vec<u8>, Permit), Ended> {
+        self.outbox.wait_for_room(self.shard.limits().in_flight_max).await;
+        let head = self.next_head().await?;
+        let memory = self.shard.request_budget().acquire(head.reserve_bytes()).await;
+        if self.outbox.is_closed() {
+            return Err(Ended::Closed);
+        }
+        let limit = self.shard.limits().frame_timeout;
+        let body = within(limit, self.inbox.take_frame(&self.stream, head)).await;
+        Ok((body.ok_or(Ended::TooSlow)??, memory))
+    }
+
+    async fn next_head(&mut self) -> Result<FrameHead, Ended> {
+        loop {
+            match next_frame(self.inbox.buffered(), self.shard.limits().max_frame_bytes)? {
+                Framing::Begins(head) => return Ok(head),
+                Framing::Incomplete { .. } => self.fill().await?,
+            }
+        }
+    }
+
+    /// Reads some bytes: within the idle time between frames, within the frame time inside one.
+    async fn fill(&mut self) -> Result<(), Ended> {
+        let limits = self.shard.limits();
+        let between_frames = self.inbox.buffered().is_empty();
+        let limit = if between_frames {
+            limits.idle_timeout
+        } else {
+            limits.frame_timeout
+        };
+        loop {
+            match within(limit, self.inbox.fill(&self.stream)).await {
+                Some(Ok(0)) => return Err(Ended::EndOfStream),
+                Some(result) => return result.map(drop).map_err(Ended::Io),
+                // A client that waits for its answers is not idle.
+                None if between_frames && self.outbox.in_flight() > 0 => {}
+                None if between_frames => return Err(Ended::Idle),
+                None => return Err(Ended::TooSlow),
+            }
+        }
+    }
+
+    /// Starts one request and queues its answer.
+    async fn begin(&mut self, frame: Vec<u8>, memory: Permit) -> Result<(), Ended> {
+        let busy = self.shard.ticker().busy();
+        count(&self.shard.probe().requests_total, 1);
+        let mut reader = Reader::new(&frame);
+        let header = RequestHeader::decode(&mut reader).inspect_err(|_| self.count_error())?;
+        let body_at = frame.len() - reader.remaining();
+        let route = dispatch::route(&header);
+        let (api, version) = match route {
+            Route::Serve(api) => (api, header.api_version),
+            Route::UnknownApiVersions => (ApiKey::ApiVersions, 0),
+            Route::Refuse(reason) => {
+                self.count_error();
+                return Err(Ended::Refused(reason));
+            }
+        };
+        self.sequence += 1;
+        if api != ApiKey::Fetch {
+            self.outbox.hasten(self.sequence);
+        }
+        let call = Call {
+            shard: Rc::clone(&self.shard),
+            body_at,
+            api,
+            version,
+            correlation_id: header.correlation_id,
+            outbox: Rc::clone(&self.outbox),
+            sequence: self.sequence,
+            frame: Arc::new(frame),
+        };
+        let answer = dispatch::begin(call, route).await;
+        self.outbox.push(answer, Held { memory, busy });
+        Ok(())
+    }
+
+    fn count_error(&self) {
+        count(&self.shard.probe().request_errors, 1);
+    }
+}
+
+/// Bytes that arrived and belong to no frame yet.
+struct Inbox {
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Inbox {
+    fn new() -> Self {
+        Self {
+            buffer: vec![0; READ_AHEAD_BYTES].into_boxed_slice(),
+            start: 0,
+            end: 0,
+        }
+    }
+
+    fn buffered(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Reads some bytes behind those at hand. There is room: it is called only while they are fewer than a head.
+    async fn fill(&mut self, stream: &Stream) -> io::Result<usize> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        let read = stream.read(&mut self.buffer[self.end..]).await?;
+        self.end += read;
+        Ok(read)
+    }
+
+    /// Takes one frame, reading what is missing of it. The size field is left out.
+    async fn take_frame(&mut self, stream: &Stream, head: FrameHead) -> Result<Vec<u8>, Ended> {
+        self.start += FRAME_SIZE_BYTES;
+        // Zeroed because the socket reads into initialised memory; large blocks come zeroed from the kernel.
+        let mut frame = vec![0; head.size];
+        let at_hand = self.buffered().len().min(head.size);
+        frame[..at_hand].copy_from_slice(&self.buffered()[..at_hand]);
+        self.start += at_hand;
+        let mut filled = at_hand;
+        while filled < head.size {
+            match stream.read(&mut frame[filled..]).await? {
+                0 => return Err(Ended::EndOfStream),
+                read => filled += read,
+            }
+        }
+        Ok(frame)
+    }
+}

@@ -1,0 +1,320 @@
+//! [`Outbox`]: the requests of one connection in their order, and the writer that answers them in that order.
+//!
+//! **Promise.** Answers leave in the order of their requests, whatever order they were worked on. Answers that are
+//! ready together leave in one vectored write. A peer that takes nothing for [`WRITE_STALL_TIMEOUT`] is cut off.
+//!
+//! **Invariants.** A slot holds its request's memory until its answer is written, so `in_flight` requests are all
+//! a connection can hold. The writer takes a slot out before polling it: nothing is borrowed across a poll. Long
+//! polls watch [`Outbox::hurried`]: a request behind them that is not a Fetch, a stop or a closed connection ends
+//! their wait. One shard's thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_lite::future::poll_once;
+use smallvec::SmallVec;
+
+use crate::protocol::kafka::call::{Answer, PendingAnswer, Reply};
+use crate::runtime::executor::{self, Busy};
+use crate::runtime::local::{Notify, Permit, WakerList};
+use crate::runtime::net::Stream;
+
+/// Longest time a write may wait for the peer to take one byte.
+const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Answers are gathered into one write up to this many bytes.
+const WRITE_BYTES_GATHERED: usize = 256 * 1024;
+
+/// Slices kept on the stack for a write; more are collected on the heap.
+const WRITE_SLICES_INLINE: usize = 16;
+
+/// What a request holds until it is answered.
+#[expect(dead_code, reason = "held for what their drop gives back")]
+pub(in crate::protocol::kafka) struct Held {
+    /// Memory of its frame and of what was decoded.
+    pub(in crate::protocol::kafka) memory: Permit,
+    /// Keeps the executor honest meanwhile.
+    pub(in crate::protocol::kafka) busy: Busy,
+}
+
+/// A request waiting for its turn.
+struct Slot {
+    answer: PendingAnswer,
+    held: Held,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Requests are read.
+    Open,
+    /// No more requests; what is in flight is answered.
+    Draining,
+    /// Nothing is read or written any more.
+    Closed,
+}
+
+/// See the module.
+pub(in crate::protocol::kafka) struct Outbox {
+    queue: RefCell<VecDeque<Slot>>,
+    in_flight: Cell<usize>,
+    phase: Cell<Phase>,
+    /// Number of the newest request that is not a Fetch.
+    urgent: Cell<u64>,
+    queued: Notify,
+    room: Notify,
+    hurry: WakerList,
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("in_flight", &self.in_flight)
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    pub(super) fn new() -> Self {
+        Self {
+            queue: RefCell::default(),
+            in_flight: Cell::new(0),
+            phase: Cell::new(Phase::Open),
+            urgent: Cell::new(0),
+            queued: Notify::default(),
+            room: Notify::default(),
+            hurry: WakerList::default(),
+        }
+    }
+
+    /// Requests not yet answered.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.get()
+    }
+
+    /// Whether the connection is given up.
+    pub(super) fn is_closed(&self) -> bool {
+        self.phase.get() == Phase::Closed
+    }
+
+    /// Waits until fewer than `max` requests are in flight, or the connection is closed.
+    pub(super) async fn wait_for_room(&self, max: usize) {
+        while self.in_flight.get() >= max.max(1) && !self.is_closed() {
+            self.room.notified().await;
+        }
+    }
+
+    /// Notes that request `sequence` (from 1) is not a Fetch: long polls before it stop waiting.
+    pub(super) fn hasten(&self, sequence: u64) {
+        self.urgent.set(sequence);
+        self.hurry.wake_all();
+    }
+
+    /// Queues a request; its answer leaves after those queued before.
+    pub(super) fn push(&self, answer: PendingAnswer, held: Held) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.queue.borrow_mut().push_back(Slot { answer, held });
+        self.queued.notify();
+    }
+
+    /// No more requests will come: answer what is there, then end.
+    pub(super) fn drain(&self) {
+        if self.phase.get() == Phase::Open {
+            self.phase.set(Phase::Draining);
+        }
+        self.hurry.wake_all();
+        self.queued.notify();
+    }
+
+    /// Gives up the connection and everything queued.
+    pub(super) fn close(&self) {
+        self.phase.set(Phase::Closed);
+        // Out of the cell first: dropping a slot gives memory back, which may wake and run other code.
+        let abandoned = std::mem::take(&mut *self.queue.borrow_mut());
+        drop(abandoned);
+        self.hurry.wake_all();
+        self.queued.notify();
+        self.room.notify();
+    }
+
+    /// Waits until nobody should wait on behalf of request `sequence` any longer.
+    pub(in crate::protocol::kafka) async fn hurried(&self, sequence: u64) {
+        poll_fn(|cx| {
+            if self.is_hurried(sequence) {
+                return Poll::Ready(());
+            }
+            self.hurry.register(cx.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Whether [`Self::hurried`] would return at once.
+    pub(in crate::protocol::kafka) fn is_hurried(&self, sequence: u64) -> bool {
+        self.phase.get() != Phase::Open || self.urgent.get() > sequence
+    }
+
+    fn pop(&self) -> Option<Slot> {
+        self.queue.borrow_mut().pop_front()
+    }
+
+    /// The next request in order; `None` when there will be none.
+    async fn next(&self) -> Option<Slot> {
+        loop {
+            if let Some(slot) = self.pop() {
+                return Some(slot);
+            }
+            if self.phase.get() != Phase::Open {
+                return None;
+            }
+            self.queued.notified().await;
+        }
+    }
+
+    fn answered(&self, count: usize) {
+        self.in_flight.set(self.in_flight.get() - count);
+        self.room.notify();
+    }
+
+    /// Writes answers until the connection drains or fails.
+    pub(super) async fn deliver(&self, stream: &Stream) -> Result<(), Undelivered> {
+        let mut batch = Batch::default();
+        let mut carried = None;
+        loop {
+            let slot = match carried.take() {
+                Some(slot) => Some(slot),
+                None => self.next().await,
+            };
+            let Some(mut slot) = slot else { return Ok(()) };
+            let answer = (&mut slot.answer).await;
+            batch.add(answer, slot.held);
+            while batch.wants_more() {
+                let Some(mut slot) = self.pop() else { break };
+                match poll_once(&mut slot.answer).await {
+                    Some(answer) => batch.add(answer, slot.held),
+                    None => {
+                        carried = Some(slot);
+                        break;
+                    }
+                }
+            }
+            batch.write(stream).await?;
+            self.answered(batch.held.len());
+            if let Some(reason) = batch.close {
+                return Err(Undelivered::Refused(reason));
+            }
+            batch.clear();
+        }
+    }
+}
+
+/// Why the writer ended the connection.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::protocol::kafka) enum Undelivered {
+    /// A request is answered by closing.
+    #[error("{0}")]
+    Refused(&'static str),
+    /// The peer takes nothing.
+    #[error("the peer does not read its answers")]
+    Stalled,
+    /// The connection broke.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Answers that leave together. Its vectors keep their room between writes.
+#[derive(Default)]
+struct Batch {
+    chunks: Vec<Vec<u8>>,
+    bytes: usize,
+    held: Vec<(Held, Option<Permit>)>,
+    close: Option<&'static str>,
+}
+
+impl Batch {
+    fn add(&mut self, answer: Answer, held: Held) {
+        let mut memory = None;
+        match answer {
+            Answer::Send(Reply { encoded, held }) => {
+                self.bytes += encoded.total_len();
+                self.chunks.extend(encoded.into_chunks());
+                memory = held;
+            }
+            Answer::Silent => {}
+            Answer::Close(reason) => self.close = Some(reason),
+        }
+        self.held.push((held, memory));
+    }
+
+    const fn wants_more(&self) -> bool {
+        self.close.is_none() && self.bytes < WRITE_BYTES_GATHERED
+    }
+
+    fn clear(&mut self) {
+        self.chunks.clear();
+        self.held.clear();
+        self.bytes = 0;
+    }
+
+    async fn write(&self, stream: &Stream) -> Result<(), Undelivered> {
+        let mut slices: SmallVec<[IoSlice<'_>; WRITE_SLICES_INLINE]> =
+            self.chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
+        let mut rest = slices.as_mut_slice();
+        while !rest.is_empty() {
+            let written = within(WRITE_STALL_TIMEOUT, stream.write_some(rest))
+                .await
+                .ok_or(Undelivered::Stalled)??;
+            if written == 0 {
+                return Err(io::Error::from(io::ErrorKind::WriteZero).into());
+            }
+            IoSlice::advance_slices(&mut rest, written);
+        }
+        Ok(())
+    }
+}
+
+/// As [`executor::timeout`], but makes no timer for what is ready at once.
+pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    if let Some(value) = poll_once(future.as_mut()).await {
+        return Some(value);
+    }
+    executor::timeout(limit, future).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready<F: Future>(future: F) -> bool {
+        executor::block_on(poll_once(future)).is_some()
+    }
+
+    #[test]
+    fn only_a_later_request_that_is_no_fetch_ends_a_long_poll() {
+        let outbox = Outbox::new();
+        outbox.hasten(3);
+        assert!(outbox.is_hurried(2));
+        assert!(!outbox.is_hurried(3));
+        assert!(!outbox.is_hurried(4));
+        outbox.drain();
+        assert!(outbox.is_hurried(4));
+    }
+
+    #[test]
+    fn room_opens_when_answers_are_written_or_all_is_lost() {
+        let outbox = Outbox::new();
+        outbox.in_flight.set(2);
+        assert!(!ready(outbox.wait_for_room(2)));
+        outbox.answered(1);
+        assert!(ready(outbox.wait_for_room(2)));
+        outbox.in_flight.set(2);
+        outbox.close();
+        assert!(ready(outbox.wait_for_room(2)));
+    }
+}

@@ -1,0 +1,475 @@
+//! From a configuration to a serving broker, and back to nothing, in order.
+//!
+//! **Start.** Check the configuration and the machine; lock the data directory; open the catalogue; take the clean-stop
+//! marker; take every port; start the shards, each of which opens its logs before it reports; only when all are ready does
+//! any accept. Whatever fails before that is one clear error and nothing listens.
+//!
+//! **End.** First signal: shards stop accepting, connections finish, logs settle, the marker is written, exit 0. Second
+//! signal: exit at once ([`EXIT_SECOND_SIGNAL`]); the next start recovers. A disk that fails: what was pending is answered
+//! with a storage error, exit [`EXIT_DISK_FAILED`]. A shard that panics: exit [`EXIT_SHARD_PANICKED`].
+
+use super::admin::{self, NodeFacts};
+use super::banner::{BannerFacts, banner};
+use super::catalog::{Catalog, make_places};
+use super::checks;
+use super::config::{self, Config};
+use super::control::Control;
+use super::lock::DataLock;
+use super::{ServeError, checks::Report};
+use crate::base::ShardId;
+use crate::broker::topic::TopicDefaults;
+use crate::protocol::kafka::door::{self, ConnectionLimit};
+use crate::runtime::clock::{self, Mono};
+use crate::runtime::disk::WriteSync;
+use crate::runtime::executor::{self, PollMode, ShardOptions};
+use crate::runtime::mesh::{Mesh, Port};
+use crate::runtime::net::BoundSocket;
+use crate::shard::request::Message;
+use crate::shard::{Advertise, Cluster, DoorLimits, Node, Shard, ShardConfig};
+use crate::storage::layout::DataDir;
+use crate::storage::{Error as StorageError, marker, pool};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Exit status after a failed write or sync (`EX_IOERR` of `sysexits.h`).
+pub const EXIT_DISK_FAILED: i32 = 74;
+/// Exit status after a panic on a shard thread (`EX_SOFTWARE`).
+pub const EXIT_SHARD_PANICKED: i32 = 70;
+/// Exit status after a second signal during a graceful stop.
+pub const EXIT_SECOND_SIGNAL: i32 = 130;
+
+/// Time shards get to answer pending requests with a storage error before the process exits.
+const FAILED_DISK_GRACE: Duration = Duration::from_millis(200);
+
+/// Polling below this many cores takes time from the clients beside the broker.
+const CORES_FOR_POLLING: usize = 4;
+
+enum Event {
+    ShardReady(Result<Option<String>, String>),
+    DiskFailed(String),
+    ShardEnded(String),
+}
+
+/// Runs a broker until it is told to stop.
+///
+/// # Errors
+/// Whatever keeps it from serving. After it served, only a clean stop returns; every other end exits the process.
+pub fn serve(config: &Config) -> Result<(), ServeError> {
+    let begun = clock::now();
+    let problems = config.check();
+    if !problems.is_empty() {
+        return Err(ServeError::Config(problems));
+    }
+    let allowed = crate::runtime::affinity::allowed_cores().map_err(ServeError::Runtime)?;
+    let cores = config.shard_cores(&allowed).map_err(|problem| ServeError::Config(vec![problem]))?;
+    let problems = config.check_ports(cores.len());
+    if !problems.is_empty() {
+        return Err(ServeError::Config(problems));
+    }
+    let data = DataDir::new(&config.data_dir);
+    std::fs::create_dir_all(data.root()).map_err(StorageError::io("create", data.root()))?;
+    let report = checks::run(config, cores.len()).map_err(ServeError::Checks)?;
+    make_places(&data)?;
+    let lock = DataLock::take(&data)?;
+    raise_open_files();
+    let catalog = Catalog::open(&data, topic_defaults(config), config.kafka.num_partitions)?;
+    let sockets = Sockets::bind(config, cores.len())?;
+    let clean = marker::take(&data.marker())?.map(Arc::new);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ServeError::Runtime)?;
+    let start = Start {
+        config,
+        data,
+        cores,
+        report,
+        catalog,
+        sockets,
+        clean,
+        begun,
+    };
+    let stopped = tokio::task::LocalSet::new().block_on(&runtime, start.run());
+    drop(lock);
+    stopped
+}
+
+struct Start<'a> {
+    config: &'a Config,
+    data: DataDir,
+    cores: Vec<usize>,
+    report: Report,
+    catalog: Catalog,
+    sockets: Sockets,
+    clean: Option<Arc<std::collections::HashMap<crate::base::LogId, marker::CleanEnd>>>,
+    begun: Mono,
+}
+
+impl Start<'_> {
+    async fn run(mut self) -> Result<(), ServeError> {
+        let (events, mut happened) = mpsc::unbounded_channel();
+        let shards = u16::try_from(self.cores.len()).expect("the configuration bounds the shards");
+        let mut ports: Vec<Port<Message>> = Mesh::new(usize::from(shards) + 1);
+        let control_port = ports.pop().expect("the mesh has a port for the control thread");
+        let cluster = self.cluster(shards);
+        let connections = ConnectionLimit::new(Arc::default(), self.config.kafka.max_connections as usize);
+        let mut found = pool::scan_directory(&self.data.pool())?;
+        let image = self.catalog.image();
+        let mut starters = Vec::new();
+        for (index, port) in (0..shards).zip(ports) {
+            let share = found.len().div_ceil(usize::from(shards - index));
+            let shard = self.shard_config(
+                index,
+                &cluster,
+                Arc::clone(&image),
+                &events,
+                found.split_off(found.len() - share),
+            );
+            starters.push(self.spawn_shard(index, shard, port, connections.clone(), events.clone())?);
+        }
+        let image_topics = image.topics().len();
+        let partitions = image.partition_count();
+        let catalog = self.catalog;
+        let control = Control::start(
+            control_port,
+            shards,
+            catalog,
+            self.data.clone(),
+            self.config.log.min_free_bytes.get(),
+        );
+        for _ in 0..shards {
+            match happened.recv().await {
+                Some(Event::ShardReady(Ok(refused))) => {
+                    if let Some(refused) = refused {
+                        tracing::info!(
+                            refused,
+                            "disk buffers are not registered with the ring (memlock); writes cost a little more CPU"
+                        );
+                    }
+                }
+                Some(Event::ShardReady(Err(problem)) | Event::ShardEnded(problem)) => {
+                    return Err(ServeError::Shard(problem));
+                }
+                Some(Event::DiskFailed(problem)) => exit_after(EXIT_DISK_FAILED, &problem).await,
+                None => return Err(ServeError::Shard("the shards ended".to_owned())),
+            }
+        }
+        let damaged = control
+            .stats()
+            .await
+            .map_or(0, |stats| stats.iter().map(|s| s.damaged_partitions).sum());
+        let kafka = self.sockets.kafka;
+        let per_core = self.sockets.per_core.clone();
+        let admin_address = self.sockets.admin_address;
+        let admin_listener =
+            tokio::net::TcpListener::from_std(self.sockets.admin).map_err(ServeError::Runtime)?;
+        let facts = NodeFacts {
+            version: env!("CARGO_PKG_VERSION"),
+            cluster_id: cluster.id.clone(),
+            data_dir: self.data.root().display().to_string(),
+            durability: format!("durable({})", self.config.runtime.write_sync),
+            advertise: self.config.kafka.advertise.to_string(),
+            kafka: kafka.to_string(),
+            kafka_per_core: per_core.iter().map(ToString::to_string).collect(),
+            cores: self.cores.clone(),
+            memory_bytes: self.config.memory.get(),
+        };
+        let begun = self.begun;
+        for starter in starters {
+            // A shard that ended meanwhile is reported by its own event.
+            let _ended = starter.send(());
+        }
+        admin::start(admin_listener, facts, std::rc::Rc::clone(&control), move || {
+            clock::now().since(begun)
+        });
+        let relaxed = image
+            .topics()
+            .filter(|topic| topic.settings.log.durability == crate::storage::log::Durability::Relaxed);
+        eprint(&banner(&BannerFacts {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready_after: clock::now().since(begun),
+            kafka,
+            kafka_per_core: per_core,
+            advertise: self.config.kafka.advertise,
+            advertised_host: self.config.advertised_host(),
+            admin: admin_address,
+            data_dir: self.config.data_dir.clone(),
+            disk: self.report.data_dir.clone(),
+            write_sync: self.config.runtime.write_sync,
+            relaxed_topics: relaxed.count(),
+            cores: self.cores.clone(),
+            memory: self.config.memory,
+            topics: image_topics,
+            partitions: usize::try_from(partitions).unwrap_or(usize::MAX),
+            damaged_partitions: usize::try_from(damaged).unwrap_or(usize::MAX),
+            warnings: self.report.warnings.clone(),
+        }));
+        let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Runtime)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Runtime)?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            event = happened.recv() => match end_badly(event).await {},
+        }
+        tracing::info!("stopping; a second signal stops at once");
+        let stop = async {
+            let ends = control.stop().await;
+            marker::write(&self.data.marker(), &ends)
+        };
+        tokio::select! {
+            written = stop => written?,
+            _ = terminate.recv() => exit_after(EXIT_SECOND_SIGNAL, "second signal").await,
+            _ = interrupt.recv() => exit_after(EXIT_SECOND_SIGNAL, "second signal").await,
+            event = happened.recv() => match end_badly(event).await {},
+        }
+        tracing::info!("stopped cleanly");
+        Ok(())
+    }
+
+    fn cluster(&self, shards: u16) -> Cluster {
+        let host = self.config.advertised_host();
+        let (advertise, nodes) = match self.config.kafka.advertise {
+            config::Advertise::Single => (
+                Advertise::Single,
+                vec![Node {
+                    id: 0,
+                    host,
+                    port: self.sockets.kafka.port(),
+                }],
+            ),
+            config::Advertise::PerCore => {
+                let node = |(index, address): (usize, &SocketAddr)| Node {
+                    id: i32::try_from(index).expect("few shards"),
+                    host: host.clone(),
+                    port: address.port(),
+                };
+                (
+                    Advertise::PerCore,
+                    self.sockets.per_core.iter().enumerate().map(node).collect(),
+                )
+            }
+        };
+        Cluster {
+            id: self.catalog.cluster_id().to_owned(),
+            nodes,
+            advertise,
+            shards,
+        }
+    }
+
+    fn shard_config(
+        &self,
+        index: u16,
+        cluster: &Cluster,
+        image: Arc<crate::broker::image::Image>,
+        events: &mpsc::UnboundedSender<Event>,
+        pool_found: Vec<(u64, std::path::PathBuf)>,
+    ) -> ShardConfig {
+        let config = self.config;
+        let events = events.clone();
+        ShardConfig {
+            id: ShardId::new(index),
+            cluster: cluster.clone(),
+            limits: DoorLimits {
+                max_frame_bytes: as_usize(config.frame_bytes_max().get()),
+                idle_timeout: config.kafka.idle_timeout.get(),
+                frame_timeout: config.kafka.frame_timeout.get(),
+                in_flight_max: config.kafka.in_flight_max as usize,
+                auto_create_topics: config.kafka.auto_create_topics,
+                topic_defaults: topic_defaults(config),
+                num_partitions: config.kafka.num_partitions,
+            },
+            data: self.data.clone(),
+            memory_bytes: as_usize(config.memory.get()),
+            write_sync: match config.runtime.write_sync {
+                config::WriteSync::Dsync => WriteSync::Dsync,
+                config::WriteSync::Link => WriteSync::Link,
+            },
+            pool_depth: config.log.pool_segments as usize,
+            pool_found,
+            image,
+            clean: self.clean.clone(),
+            retention_check_interval: config.log.retention_check_interval.get(),
+            producer_expiration: config.log.producer_id_expiration.get(),
+            fatal: Arc::new(move |problem| {
+                // Nobody is left to tell when the control thread has ended.
+                let _ended = events.send(Event::DiskFailed(problem));
+            }),
+        }
+    }
+
+    /// Starts one shard thread. It reports readiness and then waits for the returned sender before it accepts.
+    fn spawn_shard(
+        &mut self,
+        index: u16,
+        shard: ShardConfig,
+        port: Port<Message>,
+        connections: ConnectionLimit,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Result<tokio::sync::oneshot::Sender<()>, ServeError> {
+        let options = ShardOptions {
+            name: format!("shard-{index}"),
+            core: self.cores[usize::from(index)],
+            poll: poll_mode(self.config, self.cores.len()),
+        };
+        let sockets = self.sockets.take(usize::from(index));
+        let (start, started) = tokio::sync::oneshot::channel();
+        let ready = events.clone();
+        let thread = executor::spawn_shard(&options, move || async move {
+            let shard = match Shard::start(shard, port) {
+                Ok((shard, refused)) => {
+                    let _ended = ready.send(Event::ShardReady(Ok(refused.map(|error| error.to_string()))));
+                    shard
+                }
+                Err(error) => {
+                    let _ended = ready.send(Event::ShardReady(Err(error.to_string())));
+                    return;
+                }
+            };
+            if started.await.is_err() {
+                return;
+            }
+            for socket in sockets {
+                executor::spawn(door::serve(
+                    socket.into_listener(),
+                    std::rc::Rc::clone(&shard),
+                    connections.clone(),
+                ));
+            }
+            // The thread serves until the process ends.
+            std::future::pending::<()>().await;
+        })
+        .map_err(ServeError::Runtime)?;
+        executor::spawn_thread(&format!("watch-{index}"), move || {
+            let problem = match thread.join() {
+                Ok(()) => return,
+                Err(error) => format!("shard {index} ended: {error}"),
+            };
+            let _ended = events.send(Event::ShardEnded(problem));
+        })
+        .map_err(ServeError::Runtime)?;
+        Ok(start)
+    }
+}
+
+async fn end_badly(event: Option<Event>) -> std::convert::Infallible {
+    match event {
+        Some(Event::DiskFailed(problem)) => exit_after(EXIT_DISK_FAILED, &problem).await,
+        Some(Event::ShardEnded(problem) | Event::ShardReady(Err(problem))) => {
+            exit_after(EXIT_SHARD_PANICKED, &problem).await
+        }
+        Some(Event::ShardReady(Ok(_))) | None => exit_after(EXIT_SHARD_PANICKED, "a shard ended").await,
+    }
+}
+
+async fn exit_after(status: i32, problem: &str) -> ! {
+    tracing::error!(status, "{problem}; exiting");
+    if status == EXIT_DISK_FAILED {
+        tokio::time::sleep(FAILED_DISK_GRACE).await;
+    }
+    std::process::exit(status)
+}
+
+/// Every listening socket, bound before any shard starts.
+struct Sockets {
+    kafka: SocketAddr,
+    per_core: Vec<SocketAddr>,
+    shards: Vec<Vec<BoundSocket>>,
+    admin: std::net::TcpListener,
+    admin_address: SocketAddr,
+}
+
+impl Sockets {
+    fn bind(config: &Config, shards: usize) -> Result<Self, ServeError> {
+        let listen = config.kafka.listen.0;
+        let taken = |address: SocketAddr| move |error: std::io::Error| ServeError::Listen { address, error };
+        let first = BoundSocket::bind(listen, true).map_err(taken(listen))?;
+        let kafka = first.address();
+        let mut base = vec![first];
+        for _ in 1..shards {
+            base.push(BoundSocket::bind(kafka, true).map_err(taken(kafka))?);
+        }
+        let mut per_core = Vec::new();
+        let mut lists = Vec::new();
+        for (index, base) in base.into_iter().enumerate() {
+            let mut list = vec![base];
+            if config.kafka.advertise == config::Advertise::PerCore {
+                let port = u16::try_from(usize::from(kafka.port()) + 1 + index).unwrap_or(0);
+                let address = SocketAddr::new(kafka.ip(), port);
+                let own = BoundSocket::bind(address, false).map_err(taken(address))?;
+                per_core.push(own.address());
+                list.push(own);
+            }
+            lists.push(list);
+        }
+        let address = config.admin.listen.0;
+        let admin = std::net::TcpListener::bind(address).map_err(taken(address))?;
+        admin.set_nonblocking(true).map_err(taken(address))?;
+        let admin_address = admin.local_addr().map_err(taken(address))?;
+        Ok(Self {
+            kafka,
+            per_core,
+            shards: lists,
+            admin,
+            admin_address,
+        })
+    }
+
+    fn take(&mut self, shard: usize) -> Vec<BoundSocket> {
+        std::mem::take(&mut self.shards[shard])
+    }
+}
+
+fn poll_mode(config: &Config, shards: usize) -> PollMode {
+    let budget = Duration::from_micros(config.runtime.poll_budget_us.into());
+    match config.runtime.poll {
+        config::Poll::Sleep => PollMode::Sleep,
+        // Long, not for ever: the reactor is polled on every turn, and the disk's completions need the core now and then.
+        config::Poll::Busy => PollMode::Spin(Duration::from_secs(1)),
+        config::Poll::Adaptive if shards < CORES_FOR_POLLING => PollMode::Sleep,
+        config::Poll::Adaptive => PollMode::Spin(budget),
+    }
+}
+
+fn topic_defaults(config: &Config) -> TopicDefaults {
+    TopicDefaults {
+        segment_bytes: config.log.segment_bytes.get(),
+        retention_bytes: config
+            .log
+            .retention_bytes
+            .0
+            .map(crate::base::units::ByteSize::get),
+        retention: config.log.retention_ms.0.map(crate::base::units::TimeSpan::get),
+        max_message_bytes: u32::try_from(config.log.max_message_bytes.get()).unwrap_or(u32::MAX),
+        index_interval_bytes: config.log.index_interval_bytes.get(),
+        relaxed_sync_interval: config.log.relaxed_sync_interval.get(),
+    }
+}
+
+/// Raises the soft limit on open files to the hard one: every connection and active segment needs one.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    ) {
+        tracing::warn!(%error, "cannot raise the limit on open files");
+    }
+}
+
+fn as_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// The banner goes to stderr whole; a closed stderr is no reason to stop.
+fn eprint(text: &str) {
+    use std::io::Write;
+    let _closed = std::io::stderr().write_all(text.as_bytes());
+}

@@ -1,0 +1,422 @@
+//! The catalogue of topics: what the metadata store says, and the directories that go with it.
+//!
+//! ```text
+//! cluster               {"id": text}
+//! topics/<name>         {"id": uuid, "partitions": n, "configs": {key: value}}
+//! deleting/<topic id>   {"name": text}        a deleted topic whose files are not gone yet
+//! producer-ids          {"next": n}           first producer id nobody has
+//! ```
+//!
+//! **Order of steps, and what a crash between them leaves.** Creating makes the directories first, then commits: a crash
+//! leaves empty directories, which are taken over by the next topic of that name. Deleting commits first (the topic goes
+//! and its tombstone comes in one transaction), then the shards let go, then the directory moves to the trash, then it is
+//! removed, then the tombstone goes: a crash leaves a tombstone, and the next start finishes the work. A directory without
+//! topic and tombstone is never touched.
+
+use crate::base::TopicId;
+use crate::broker::image::Image;
+use crate::broker::meta_store::{self, Expected, LocalMetaStore, MetaStore, Txn};
+use crate::broker::topic::{self, PARTITIONS_MAX, Topic, TopicDefaults, TopicError};
+use crate::shard::request::{ControlError, NewTopic};
+use crate::storage;
+use crate::storage::layout::DataDir;
+use crate::storage::marker::sync_directory;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Producer ids handed to a shard at once. A crash wastes at most this many per shard.
+const PRODUCER_ID_BLOCK: i64 = 1000;
+
+/// Most partitions of all topics together; each costs memory on its shard.
+pub const PARTITIONS_TOTAL_MAX: u64 = 200_000;
+
+const CLUSTER_KEY: &str = "cluster";
+const PRODUCER_IDS_KEY: &str = "producer-ids";
+
+#[derive(Serialize, Deserialize)]
+struct ClusterRecord {
+    id: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TopicRecord {
+    id: uuid::Uuid,
+    partitions: u32,
+    configs: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TombstoneRecord {
+    name: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProducerIdsRecord {
+    next: i64,
+}
+
+/// See the module. Lives on the control thread.
+#[derive(Debug)]
+pub struct Catalog {
+    store: LocalMetaStore,
+    data: DataDir,
+    defaults: TopicDefaults,
+    default_partitions: u32,
+    image: Arc<Image>,
+    cluster_id: String,
+}
+
+impl Catalog {
+    /// Opens the store, finishes deletions a crash interrupted, and makes sure every topic has its directories.
+    ///
+    /// # Errors
+    /// The store's or the file system's.
+    pub fn open(
+        data: &DataDir,
+        defaults: TopicDefaults,
+        default_partitions: u32,
+    ) -> Result<Self, CatalogError> {
+        let store = LocalMetaStore::open(&data.meta())?;
+        let mut catalog = Self {
+            store,
+            data: data.clone(),
+            defaults,
+            default_partitions,
+            image: Arc::new(Image::default()),
+            cluster_id: String::new(),
+        };
+        catalog.cluster_id = catalog.load_or_make_cluster_id()?;
+        catalog.image = Arc::new(catalog.load_image()?);
+        catalog.finish_deletions()?;
+        for topic in catalog.image.topics() {
+            make_directories(data, &topic.name, topic.partitions)?;
+        }
+        Ok(catalog)
+    }
+
+    /// The topics now.
+    #[must_use]
+    pub fn image(&self) -> Arc<Image> {
+        Arc::clone(&self.image)
+    }
+
+    /// Constant over the life of the data directory.
+    #[must_use]
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    fn load_or_make_cluster_id(&mut self) -> Result<String, CatalogError> {
+        if let Some(item) = self.store.get(CLUSTER_KEY) {
+            return Ok(parse::<ClusterRecord>(CLUSTER_KEY, &item.value)?.id);
+        }
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let record = to_json(&ClusterRecord { id: id.clone() });
+        self.store.commit(
+            Txn::new()
+                .expect(CLUSTER_KEY, Expected::Absent)
+                .put(CLUSTER_KEY, record),
+        )?;
+        Ok(id)
+    }
+
+    fn load_image(&self) -> Result<Image, CatalogError> {
+        let mut image = Image::default();
+        for (key, item) in self.store.range("topics/") {
+            let record: TopicRecord = parse(key, &item.value)?;
+            image.put(self.topic(&key["topics/".len()..], &record));
+        }
+        image.revision = self.store.revision().get();
+        Ok(image)
+    }
+
+    fn topic(&self, name: &str, record: &TopicRecord) -> Topic {
+        Topic {
+            name: name.into(),
+            id: TopicId::new(record.id.into_bytes()),
+            partitions: record.partitions,
+            overrides: record.configs.clone(),
+            settings: topic::settings(&record.configs, &self.defaults),
+        }
+    }
+
+    fn finish_deletions(&mut self) -> Result<(), CatalogError> {
+        let mut pending = Vec::new();
+        for (key, item) in self.store.range("deleting/") {
+            pending.push((key.to_owned(), parse::<TombstoneRecord>(key, &item.value)?.name));
+        }
+        for (key, name) in pending {
+            let id: uuid::Uuid = key["deleting/".len()..]
+                .parse()
+                .map_err(|_| CatalogError::Invalid(key.clone()))?;
+            let id = TopicId::new(id.into_bytes());
+            // A topic of that name that lives was created after the old directory had moved away.
+            if self.image.topic(&name).is_none() {
+                self.move_to_trash(&name, id)?;
+            }
+            self.empty_trash(id)?;
+        }
+        Ok(())
+    }
+
+    /// Creates a topic and its directories.
+    ///
+    /// # Errors
+    /// What is wrong with the request, or the store's.
+    pub fn create(&mut self, new: &NewTopic) -> Result<Arc<Topic>, ControlError> {
+        topic::check_name(&new.name).map_err(|error| ControlError::InvalidName(error.to_string()))?;
+        if self.image.topic(&new.name).is_some() {
+            return Err(ControlError::TopicExists(new.name.clone()));
+        }
+        let partitions = new.partitions.unwrap_or(self.default_partitions);
+        self.check_partitions(partitions, partitions)?;
+        topic::check_overrides(&new.configs).map_err(invalid_config)?;
+        make_directories(&self.data, &new.name, partitions).map_err(storage_error)?;
+        let record = TopicRecord {
+            id: uuid::Uuid::new_v4(),
+            partitions,
+            configs: new.configs.clone(),
+        };
+        let key = format!("topics/{}", new.name);
+        let txn = Txn::new()
+            .expect(&*key, Expected::Absent)
+            .put(&*key, to_json(&record));
+        self.store.commit(txn).map_err(store_error)?;
+        Ok(self.put(&new.name, &record))
+    }
+
+    /// Grows a topic.
+    ///
+    /// # Errors
+    /// What is wrong with the request, or the store's.
+    pub fn set_partitions(&mut self, name: &str, partitions: u32) -> Result<Arc<Topic>, ControlError> {
+        let topic = self.known(name)?;
+        if partitions <= topic.partitions {
+            let message = format!(
+                "topic {name:?} has {} partitions; it can only grow",
+                topic.partitions
+            );
+            return Err(ControlError::InvalidPartitions(message));
+        }
+        self.check_partitions(partitions, partitions - topic.partitions)?;
+        make_directories(&self.data, name, partitions).map_err(storage_error)?;
+        self.replace(&topic, partitions, topic.overrides.clone())
+    }
+
+    /// Sets and removes explicit configuration.
+    ///
+    /// # Errors
+    /// What is wrong with the request, or the store's.
+    pub fn alter(
+        &mut self,
+        name: &str,
+        changes: &[(String, Option<String>)],
+    ) -> Result<Arc<Topic>, ControlError> {
+        let topic = self.known(name)?;
+        let mut overrides = topic.overrides.clone();
+        for (key, value) in changes {
+            match value {
+                Some(value) => overrides.insert(key.clone(), value.clone()),
+                None => overrides.remove(key),
+            };
+        }
+        topic::check_overrides(&overrides).map_err(invalid_config)?;
+        self.replace(&topic, topic.partitions, overrides)
+    }
+
+    /// Removes a topic from the catalogue; its files are still there. See the module for the steps that follow.
+    ///
+    /// # Errors
+    /// Unknown topic, or the store's.
+    pub fn delete(&mut self, name: &str) -> Result<Arc<Topic>, ControlError> {
+        let topic = self.known(name)?;
+        let tombstone = to_json(&TombstoneRecord {
+            name: name.to_owned(),
+        });
+        let txn = Txn::new()
+            .delete(format!("topics/{name}"))
+            .put(format!("deleting/{}", topic.id), tombstone);
+        self.store.commit(txn).map_err(store_error)?;
+        let mut image = Image::clone(&self.image);
+        image.remove(name);
+        self.set_image(image);
+        Ok(topic)
+    }
+
+    /// Moves a deleted topic's directory out of the way of a new topic of its name; nobody has its files open.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn move_to_trash(&self, name: &str, id: TopicId) -> Result<(), storage::Error> {
+        let (from, to) = (self.data.topic(name), self.data.trashed(id));
+        match std::fs::rename(&from, &to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(storage::Error::io("rename", &from)(error))
+            }
+            _ => {
+                sync_directory(&self.data.topics())?;
+                sync_directory(&self.data.trash())
+            }
+        }
+    }
+
+    /// Removes a trashed topic's files and its tombstone.
+    ///
+    /// # Errors
+    /// The file system's or the store's; the next start tries again.
+    pub fn empty_trash(&mut self, id: TopicId) -> Result<(), CatalogError> {
+        let path = self.data.trashed(id);
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(storage::Error::io("remove", &path)(error).into());
+            }
+            _ => {}
+        }
+        self.store.commit(Txn::new().delete(format!("deleting/{id}")))?;
+        Ok(())
+    }
+
+    /// A block of producer ids nobody had and nobody will have.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn producer_ids(&mut self) -> Result<Range<i64>, ControlError> {
+        let next = match self.store.get(PRODUCER_IDS_KEY) {
+            Some(item) => {
+                parse::<ProducerIdsRecord>(PRODUCER_IDS_KEY, &item.value)
+                    .map_err(|error| ControlError::Storage(error.to_string()))?
+                    .next
+            }
+            None => 0,
+        };
+        let end = next + PRODUCER_ID_BLOCK;
+        let txn = Txn::new().put(PRODUCER_IDS_KEY, to_json(&ProducerIdsRecord { next: end }));
+        self.store.commit(txn).map_err(store_error)?;
+        Ok(next..end)
+    }
+
+    fn known(&self, name: &str) -> Result<Arc<Topic>, ControlError> {
+        self.image
+            .topic(name)
+            .cloned()
+            .ok_or_else(|| ControlError::UnknownTopic(name.to_owned()))
+    }
+
+    fn check_partitions(&self, partitions: u32, more: u32) -> Result<(), ControlError> {
+        if partitions == 0 || partitions > PARTITIONS_MAX {
+            return Err(ControlError::InvalidPartitions(format!(
+                "{partitions} is not from 1 to {PARTITIONS_MAX}"
+            )));
+        }
+        if self.image.partition_count() + u64::from(more) > PARTITIONS_TOTAL_MAX {
+            let message = format!("the broker would have more than {PARTITIONS_TOTAL_MAX} partitions");
+            return Err(ControlError::InvalidPartitions(message));
+        }
+        Ok(())
+    }
+
+    fn replace(
+        &mut self,
+        topic: &Topic,
+        partitions: u32,
+        configs: BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, ControlError> {
+        let record = TopicRecord {
+            id: uuid::Uuid::from_bytes(topic.id.to_bytes()),
+            partitions,
+            configs,
+        };
+        let txn = Txn::new().put(format!("topics/{}", topic.name), to_json(&record));
+        self.store.commit(txn).map_err(store_error)?;
+        Ok(self.put(&topic.name, &record))
+    }
+
+    fn put(&mut self, name: &str, record: &TopicRecord) -> Arc<Topic> {
+        let mut image = Image::clone(&self.image);
+        image.put(self.topic(name, record));
+        self.set_image(image);
+        Arc::clone(self.image.topic(name).expect("it was just put"))
+    }
+
+    fn set_image(&mut self, mut image: Image) {
+        image.revision = self.store.revision().get();
+        self.image = Arc::new(image);
+    }
+}
+
+/// Why the catalogue cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The store's.
+    #[error(transparent)]
+    Store(#[from] meta_store::Error),
+    /// The file system's.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    /// A record no version of this program wrote.
+    #[error("the metadata record {0:?} cannot be read")]
+    Invalid(String),
+}
+
+fn make_directories(data: &DataDir, name: &str, partitions: u32) -> Result<(), storage::Error> {
+    let topic = data.topic(name);
+    let mut made = false;
+    for partition in 0..partitions {
+        let path = topic.join(partition.to_string());
+        if !path.is_dir() {
+            std::fs::create_dir_all(&path).map_err(storage::Error::io("create", &path))?;
+            made = true;
+        }
+    }
+    if !made {
+        return Ok(());
+    }
+    sync_directory(&topic)?;
+    sync_directory(&data.topics())
+}
+
+/// Makes the data directory's fixed places.
+///
+/// # Errors
+/// The file system's.
+pub fn make_places(data: &DataDir) -> Result<(), storage::Error> {
+    for path in [
+        data.root().to_owned(),
+        data.meta(),
+        data.pool(),
+        data.topics(),
+        data.trash(),
+    ] {
+        std::fs::create_dir_all(&path).map_err(storage::Error::io("create", &path))?;
+    }
+    sync_directory(data.root())?;
+    sync_directory(
+        data.root()
+            .parent()
+            .filter(|path| !path.as_os_str().is_empty())
+            .unwrap_or(Path::new(".")),
+    )
+}
+
+fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, CatalogError> {
+    serde_json::from_slice(value).map_err(|_| CatalogError::Invalid(key.to_owned()))
+}
+
+fn to_json<T: Serialize>(record: &T) -> Vec<u8> {
+    serde_json::to_vec(record).expect("records are plain data")
+}
+
+fn store_error(error: meta_store::Error) -> ControlError {
+    ControlError::Storage(error.to_string())
+}
+
+fn storage_error(error: storage::Error) -> ControlError {
+    ControlError::Storage(error.to_string())
+}
+
+fn invalid_config(error: TopicError) -> ControlError {
+    ControlError::InvalidConfig(error.to_string())
+}

@@ -1,0 +1,190 @@
+//! Prometheus metrics from the shards' plain counters.
+//!
+//! A scrape asks every shard for its numbers and encodes them; between scrapes nothing is kept, and shards pay for their
+//! counters only.
+
+use crate::shard::ShardStats;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// Everything one scrape shows.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// One per shard, in order.
+    pub shards: Vec<ShardStats>,
+    /// Topics.
+    pub topics: u64,
+    /// Bytes free on the data directory's file system.
+    pub free_bytes: u64,
+    /// Produce is refused for lack of space.
+    pub disk_full: bool,
+    /// Time since the process was ready.
+    pub uptime_seconds: u64,
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        gauge(&mut encoder, "topics", "Topics.", self.topics)?;
+        gauge(
+            &mut encoder,
+            "disk_free_bytes",
+            "Bytes free for the data directory.",
+            self.free_bytes,
+        )?;
+        gauge(
+            &mut encoder,
+            "disk_full",
+            "1 while produce is refused for lack of space.",
+            self.disk_full.into(),
+        )?;
+        gauge(
+            &mut encoder,
+            "uptime_seconds",
+            "Time since the broker was ready.",
+            self.uptime_seconds,
+        )?;
+        let gauges: [(&str, &str, fn(&ShardStats) -> u64); 7] = [
+            ("partitions", "Partitions owned by a shard.", |s| s.partitions),
+            (
+                "damaged_partitions",
+                "Partitions with ranges that cannot be read.",
+                |s| s.damaged_partitions,
+            ),
+            ("log_size_bytes", "Bytes of log in segments.", |s| s.log_bytes),
+            ("buffers_used_bytes", "Tail and read buffers in use.", |s| {
+                s.arena_used_bytes
+            }),
+            ("buffers_bytes", "Tail and read buffers there are.", |s| {
+                s.arena_bytes
+            }),
+            ("request_memory_used_bytes", "Memory held by requests.", |s| {
+                s.request_used_bytes
+            }),
+            ("response_memory_used_bytes", "Memory held by responses.", |s| {
+                s.response_used_bytes
+            }),
+        ];
+        for (name, help, value) in gauges {
+            self.family(&mut encoder, name, help, value, Kind::Gauge)?;
+        }
+        let names: Vec<&'static str> = self
+            .shards
+            .first()
+            .map(|shard| shard.counters.iter().map(|(name, _)| *name).collect())
+            .unwrap_or_default();
+        for (at, name) in names.into_iter().enumerate() {
+            let kind = if name.ends_with("_total") {
+                Kind::Counter
+            } else {
+                Kind::Gauge
+            };
+            let value = |shard: &ShardStats| shard.counters.get(at).map_or(0, |(_, value)| *value);
+            self.family(
+                &mut encoder,
+                name.trim_end_matches("_total"),
+                "See the name.",
+                value,
+                kind,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+impl Snapshot {
+    /// One metric with a sample per shard.
+    fn family(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        value: impl Fn(&ShardStats) -> u64,
+        kind: Kind,
+    ) -> Result<(), std::fmt::Error> {
+        let metric_type = match kind {
+            Kind::Counter => prometheus_client::metrics::MetricType::Counter,
+            Kind::Gauge => prometheus_client::metrics::MetricType::Gauge,
+        };
+        let mut family = encoder.encode_descriptor(name, help, None, metric_type)?;
+        for (shard, stats) in self.shards.iter().enumerate() {
+            let labels = [("shard", shard.to_string())];
+            let sample = family.encode_family(&labels)?;
+            match kind {
+                Kind::Counter => ConstCounter::new(value(stats)).encode(sample)?,
+                Kind::Gauge => ConstGauge::new(as_gauge(value(stats))).encode(sample)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: u64,
+) -> Result<(), std::fmt::Error> {
+    let gauge = ConstGauge::new(as_gauge(value));
+    gauge.encode(encoder.encode_descriptor(
+        name,
+        help,
+        None,
+        prometheus_client::metrics::MetricType::Gauge,
+    )?)
+}
+
+fn as_gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The text of one scrape.
+#[must_use]
+pub fn render(snapshot: Snapshot) -> String {
+    let mut registry = Registry::with_prefix("corelog");
+    registry.register_collector(Box::new(snapshot));
+    let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("build", "What is running.", build);
+    let mut out = String::new();
+    prometheus_client::encoding::text::encode(&mut out, &registry).expect("writing to a string cannot fail");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_names_every_counter_once_per_shard() {
+        let shard = ShardStats {
+            counters: vec![("requests_total", 7), ("connections_open", 2)],
+            ..ShardStats::default()
+        };
+        let text = render(Snapshot {
+            shards: vec![shard.clone(), shard],
+            topics: 3,
+            ..Snapshot::default()
+        });
+        assert!(text.contains("corelog_requests_total{shard=\"1\"} 7\n"), "{text}");
+        assert!(
+            text.contains("corelog_connections_open{shard=\"0\"} 2\n"),
+            "{text}"
+        );
+        assert!(text.contains("corelog_topics 3\n"), "{text}");
+        assert!(text.contains("corelog_build_info{version="), "{text}");
+        assert_eq!(
+            text.matches("# TYPE corelog_requests counter").count(),
+            1,
+            "{text}"
+        );
+    }
+}

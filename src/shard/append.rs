@@ -1,0 +1,258 @@
+//! Appending batches to partitions of this shard, and waiting until they are safe.
+//!
+//! [`Shard::append_parts`] never waits while memory is there. When the tail buffers are full even after eviction,
+//! appends queue in their order of arrival behind one that waits for writes to complete.
+
+use super::partition::{Partition, stamp};
+use super::request::{FrameBytes, ProduceError, ProducePart, Produced};
+use super::{Shard, count};
+use crate::base::{LogId, Offset};
+use crate::batch::BatchHeader;
+use crate::batch::kafka::KafkaBatch;
+use crate::broker::producer_state::{self, SequenceError, Verdict};
+use crate::runtime::clock;
+use crate::runtime::local::OneShot;
+use crate::storage::log::{AppendError, Durability};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// Chunks evicted at once when memory runs out, so that not every append pays the search.
+const EVICT_CHUNKS: usize = 16;
+
+/// A batch that was appended (now or before) and must become safe before it is acknowledged.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    partition: Rc<Partition>,
+    base: Offset,
+    end: Offset,
+}
+
+/// What appending one part came to, before durability.
+pub(crate) type Booked = Result<Ticket, ProduceError>;
+
+impl Ticket {
+    pub(crate) async fn settle(self) -> Result<Produced, ProduceError> {
+        self.partition.settled(self.end).await?;
+        Ok(Produced {
+            base_offset: self.base,
+            log_start: self.partition.log.borrow().start(),
+        })
+    }
+}
+
+/// The second stage of a produce: see [`Shard::produce`].
+#[derive(Debug)]
+pub struct PendingProduce {
+    pub(crate) places: Vec<Place>,
+    pub(crate) remote: Vec<OneShot<Vec<Result<Produced, ProduceError>>>>,
+}
+
+/// Where a part's result comes from, in the order of the request.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Local(Booked),
+    Remote { call: usize },
+}
+
+impl PendingProduce {
+    /// Waits until every part is as safe as its topic promises, or will not be. Results are in the order of the parts.
+    pub async fn finish(self) -> Vec<Result<Produced, ProduceError>> {
+        let mut remote = Vec::with_capacity(self.remote.len());
+        let mut done = Vec::with_capacity(self.places.len());
+        for place in self.places {
+            match place {
+                Place::Local(Ok(ticket)) => done.push(ticket.settle().await),
+                Place::Local(Err(error)) => done.push(Err(error)),
+                Place::Remote { call } => {
+                    while remote.len() <= call {
+                        remote.push(self.remote[remote.len()].take().await.into_iter());
+                    }
+                    // A reply has one result per part; a missing one means that the owner is stopping.
+                    done.push(remote[call].next().unwrap_or(Err(ProduceError::Storage)));
+                }
+            }
+        }
+        done
+    }
+}
+
+impl Shard {
+    /// Appends `parts` of `frame`, all owned by this shard, in order; waits only for memory.
+    pub(crate) async fn append_parts(
+        self: &Rc<Self>,
+        frame: &FrameBytes,
+        parts: &[ProducePart],
+    ) -> Vec<Booked> {
+        let mut booked = Vec::with_capacity(parts.len());
+        let done = self.append_some(frame, parts, &mut booked);
+        if done < parts.len() {
+            let _gate = self.append_gate.acquire(1).await;
+            self.append_rest(frame, &parts[done..], &mut booked).await;
+        }
+        booked
+    }
+
+    /// The part of [`append_parts`](Self::append_parts) that needs no waiting: appends until memory is short or others wait
+    /// for it already. Returns how many parts were dealt with.
+    pub(crate) fn append_some(
+        self: &Rc<Self>,
+        frame: &FrameBytes,
+        parts: &[ProducePart],
+        booked: &mut Vec<Booked>,
+    ) -> usize {
+        if self.append_gate.available() == 0 {
+            return 0;
+        }
+        for (done, part) in parts.iter().enumerate() {
+            match self.append_one(frame, part) {
+                Some(result) => booked.push(result),
+                None => return done,
+            }
+        }
+        parts.len()
+    }
+
+    /// Appends the rest of a request while holding the gate, waiting for memory as needed.
+    pub(crate) async fn append_rest(
+        self: &Rc<Self>,
+        frame: &FrameBytes,
+        parts: &[ProducePart],
+        booked: &mut Vec<Booked>,
+    ) {
+        for part in parts {
+            let result = poll_fn(|cx| {
+                if let Some(result) = self.append_one(frame, part) {
+                    return Poll::Ready(result);
+                }
+                self.memory_freed.register(cx.waker());
+                Poll::Pending
+            })
+            .await;
+            booked.push(result);
+        }
+    }
+
+    /// Appends one batch; `None` when there is no memory now.
+    fn append_one(self: &Rc<Self>, frame: &FrameBytes, part: &ProducePart) -> Option<Booked> {
+        if self.failed.get() {
+            return Some(Err(ProduceError::Storage));
+        }
+        let Some(partition) = self
+            .partition(part.log)
+            .filter(|partition| !partition.closed.get())
+        else {
+            return Some(Err(ProduceError::UnknownPartition));
+        };
+        let batch = KafkaBatch::parse(&frame[part.batch.clone()]).expect("the door parsed this batch");
+        let now = clock::wall_ms();
+        let record_count = u32::try_from(batch.record_count()).expect("the door checked the count");
+        let producer = {
+            let header = BatchHeader::for_kafka(&batch, &partition.log.borrow().placement(now));
+            stamp(&header)
+        };
+        if let Some(producer) = producer {
+            match partition.producers.borrow().check(producer, record_count) {
+                Ok(Verdict::Append) => {}
+                Ok(Verdict::Duplicate {
+                    base_offset,
+                    last_offset,
+                    ..
+                }) => {
+                    return Some(Ok(Ticket {
+                        partition: Rc::clone(&partition),
+                        base: base_offset,
+                        end: last_offset.plus(1),
+                    }));
+                }
+                Err(error) => return Some(Err(map_sequence(error))),
+            }
+        }
+        if self.disk_full.get() {
+            return Some(Err(ProduceError::DiskFull));
+        }
+        let appended = loop {
+            let producers = || partition.producers.borrow().encode();
+            let appended = partition
+                .log
+                .borrow_mut()
+                .append(&batch, now, &self.arena, producers);
+            match appended {
+                Ok(appended) => break appended,
+                Err(AppendError::NoMemory) if self.evict(EVICT_CHUNKS) > 0 => {}
+                Err(AppendError::NoMemory) => return None,
+            }
+        };
+        if let Some(producer) = producer {
+            let placement = producer_state::Placement {
+                base_offset: appended.base,
+                last_offset: Offset::new(appended.end.get() - 1),
+                timestamp: batch.max_timestamp(),
+            };
+            partition
+                .producers
+                .borrow_mut()
+                .record(producer, record_count, placement, now);
+        }
+        count(&self.probe.records_produced, u64::from(record_count));
+        count(&self.probe.bytes_produced, u64::from(batch.total_bytes()));
+        self.note_cached(&partition);
+        if partition.log.borrow().config().durability == Durability::Relaxed {
+            self.note_dirty(&partition, u64::from(record_count));
+            self.published(&partition);
+        }
+        self.drive(&partition);
+        Some(Ok(Ticket {
+            partition,
+            base: appended.base,
+            end: appended.end,
+        }))
+    }
+
+    /// Remembers that a partition holds cached bytes.
+    fn note_cached(&self, partition: &Rc<Partition>) {
+        if !partition.in_cache_list.replace(true) {
+            self.cached.borrow_mut().push_back(Rc::clone(partition));
+        }
+    }
+
+    /// Frees up to `chunks` cached chunks, round robin over the partitions that hold any; returns how many. Each is looked
+    /// at once at most, so a shard full of unwritten bytes does not spin.
+    pub(crate) fn evict(&self, chunks: usize) -> usize {
+        let mut freed = self.cold.evict(chunks);
+        let mut cached = self.cached.borrow_mut();
+        for _ in 0..cached.len() {
+            if freed >= chunks {
+                break;
+            }
+            let Some(partition) = cached.pop_front() else {
+                break;
+            };
+            let mut log = partition.log.borrow_mut();
+            if log.evict() {
+                freed += 1;
+            }
+            let keeps = log.segments().any(|segment| !segment.chain.is_empty());
+            drop(log);
+            if keeps {
+                cached.push_back(partition);
+            } else {
+                partition.in_cache_list.set(false);
+            }
+        }
+        freed
+    }
+
+    /// Drops a partition from the lists that would keep it alive.
+    pub(crate) fn forget_lists(&self, log: LogId) {
+        self.cached.borrow_mut().retain(|partition| partition.id != log);
+        self.dirty.borrow_mut().retain(|partition| partition.id != log);
+    }
+}
+
+fn map_sequence(error: SequenceError) -> ProduceError {
+    match error {
+        SequenceError::InvalidProducerEpoch { .. } => ProduceError::InvalidProducerEpoch,
+        SequenceError::OutOfOrderSequence { .. } => ProduceError::OutOfOrderSequence,
+    }
+}

@@ -1,0 +1,168 @@
+//! What a shard does on its own: retention, syncing relaxed topics, forgetting silent producers.
+
+use super::Shard;
+use super::partition::Partition;
+use crate::runtime::clock;
+use crate::runtime::executor;
+use crate::storage::layout::{index_name, segment_name};
+use crate::storage::log::Retired;
+use crate::storage::segment::Segment;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Granularity of `flush.ms`.
+const SYNC_TICK: Duration = Duration::from_millis(10);
+
+/// Partitions looked at by retention before other tasks get a turn.
+const PARTITIONS_PER_TURN: usize = 64;
+
+pub(crate) fn start(shard: &Rc<Shard>) {
+    let retention = Rc::clone(shard);
+    executor::spawn(async move {
+        loop {
+            executor::sleep(retention.retention_check_interval).await;
+            retention.retain_all().await;
+        }
+    });
+    let relaxed = Rc::clone(shard);
+    executor::spawn(async move {
+        loop {
+            if relaxed.dirty.borrow().is_empty() {
+                relaxed.dirty_work.notified().await;
+            }
+            executor::sleep(SYNC_TICK).await;
+            relaxed.sync_due();
+        }
+    });
+}
+
+impl Shard {
+    /// Remembers that a relaxed partition has something to sync, and syncs at once when `flush.messages` says so.
+    pub(crate) fn note_dirty(self: &Rc<Self>, partition: &Rc<Partition>, records: u64) {
+        let unsynced = partition.dirty_records.get() + records;
+        partition.dirty_records.set(unsynced);
+        if partition.dirty_since.get().is_none() {
+            partition.dirty_since.set(Some(clock::now()));
+            self.dirty.borrow_mut().push(Rc::clone(partition));
+            self.dirty_work.notify();
+        }
+        if unsynced >= partition.topic.borrow().settings.flush_messages {
+            partition.dirty_records.set(0);
+            self.drive_sync(partition);
+        }
+    }
+
+    fn sync_due(self: &Rc<Self>) {
+        let now = clock::now();
+        let mut due = Vec::new();
+        self.dirty.borrow_mut().retain(|partition| {
+            let interval = partition.topic.borrow().settings.flush_interval;
+            let is_due = partition
+                .dirty_since
+                .get()
+                .is_none_or(|since| now.since(since) >= interval);
+            if is_due {
+                due.push(Rc::clone(partition));
+            }
+            !is_due
+        });
+        for partition in due {
+            partition.dirty_since.set(None);
+            partition.dirty_records.set(0);
+            self.drive_sync(&partition);
+            if partition.log.borrow().durable() < partition.log.borrow().next() {
+                // Bytes still on their way to the disk are synced a turn later.
+                self.note_dirty(&partition, 0);
+            }
+        }
+    }
+
+    async fn retain_all(self: &Rc<Self>) {
+        let partitions: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
+        for (at, partition) in partitions.into_iter().enumerate() {
+            if at % PARTITIONS_PER_TURN == 0 {
+                executor::yield_if_needed().await;
+            }
+            if !partition.closed.get() && !self.stopping.get() {
+                self.retain(&partition).await;
+            }
+        }
+    }
+
+    /// Applies retention to one log: whole segments, oldest first, by the broker's append time and by size.
+    pub(crate) async fn retain(self: &Rc<Self>, partition: &Rc<Partition>) {
+        let settings = partition.topic.borrow().settings;
+        let now = clock::wall_ms();
+        let too_old = |segment: &Segment| {
+            let age_ms = now.get().saturating_sub(segment.last_append_time.get());
+            settings
+                .retention
+                .is_some_and(|keep| u128::try_from(age_ms).is_ok_and(|age| age > keep.as_millis()))
+        };
+        partition
+            .producers
+            .borrow_mut()
+            .expire(now, self.producer_expiration);
+        let active_expired = partition
+            .log
+            .borrow()
+            .segments()
+            .next_back()
+            .is_some_and(|active| !active.is_empty() && active.is_durable() && too_old(active));
+        if active_expired {
+            let producers = || partition.producers.borrow().encode();
+            if partition.log.borrow_mut().roll_active(producers) {
+                self.drive(partition);
+                partition.quiet().await;
+                self.write_empty_index(partition).await;
+            }
+        }
+        loop {
+            let size = partition.log.borrow().size_bytes();
+            let over = |segment: &Segment| {
+                let left = size.saturating_sub(segment.chain.end());
+                too_old(segment) || settings.retention_bytes.is_some_and(|keep| left >= keep)
+            };
+            let retired = partition.log.borrow_mut().retire_front(over);
+            let Some(retired) = retired else { return };
+            self.remove_segment(partition, &retired).await;
+        }
+    }
+
+    /// An empty active segment is all that is left of a log whose records expired: its index file keeps the leader epoch
+    /// and the producers across a crash.
+    async fn write_empty_index(&self, partition: &Partition) {
+        let summary = partition
+            .log
+            .borrow()
+            .active_summary(partition.producers.borrow().encode());
+        let Some(summary) = summary else { return };
+        if let Err(error) = self.write_index(partition, &summary).await {
+            tracing::warn!(%error, log = %partition.id, "cannot write the index file of an empty segment");
+        }
+    }
+
+    async fn remove_segment(self: &Rc<Self>, partition: &Rc<Partition>, retired: &Retired) {
+        self.cold.forget(partition.id);
+        let segment = partition.directory.join(segment_name(retired.base));
+        let index = partition.directory.join(index_name(retired.base));
+        tracing::debug!(log = %partition.id, base = %retired.base, "retention removes a segment");
+        if let Err(error) = self.pool.recycle(&segment, retired.capacity).await {
+            tracing::warn!(%error, path = %segment.display(), "cannot remove a segment that retention gave up");
+        }
+        match self.disk.unlink(&index).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, path = %index.display(), "cannot remove an index file");
+            }
+            _ => {}
+        }
+    }
+
+    /// A segment could not be had for lack of space: refuse produce until the control thread sees room again.
+    pub(crate) fn note_disk_full(&self) {
+        if !self.disk_full.replace(true) {
+            tracing::warn!("the disk is full; produce is refused until space is freed, reads go on");
+        }
+        self.pool.set_paused(true);
+    }
+}

@@ -1,0 +1,184 @@
+//! Serving what other threads ask of this shard. One task receives; what must wait continues in a task of its own.
+
+use super::append::Booked;
+use super::partition::{RemoteWatch, WatchState};
+use super::request::{Body, FrameBytes, Message, ProducePart};
+use super::{Shard, count};
+use crate::runtime::executor;
+use crate::runtime::mesh::{Envelope, Peer};
+use std::rc::Rc;
+
+/// A shard's counters at one moment, for the control thread.
+#[derive(Clone, Debug, Default)]
+pub struct ShardStats {
+    /// Name and value of each counter, in a fixed order.
+    pub counters: Vec<(&'static str, u64)>,
+    /// Partitions owned.
+    pub partitions: u64,
+    /// Partitions with damaged ranges.
+    pub damaged_partitions: u64,
+    /// Bytes of frames in segments.
+    pub log_bytes: u64,
+    /// Bytes of tail and cold buffers in use.
+    pub arena_used_bytes: u64,
+    /// Bytes of tail and cold buffers there are.
+    pub arena_bytes: u64,
+    /// Bytes of request memory in use.
+    pub request_used_bytes: u64,
+    /// Bytes of response memory in use.
+    pub response_used_bytes: u64,
+}
+
+pub(crate) fn start(shard: &Rc<Shard>) {
+    let shard = Rc::clone(shard);
+    executor::spawn(async move {
+        loop {
+            let received = shard.port.recv().await;
+            match received.message {
+                Envelope::Reply(message) => shard.calls.complete(message),
+                Envelope::Request(message) => shard.serve(received.from, message),
+            }
+        }
+    });
+}
+
+impl Shard {
+    fn serve(self: &Rc<Self>, from: Peer, message: Message) {
+        let call = message.call;
+        match message.body {
+            Body::Produce(frame, parts) => self.serve_produce(from, call, frame, parts),
+            Body::Read(parts, limits) => {
+                let shard = Rc::clone(self);
+                executor::spawn(async move {
+                    let reads = shard.read_parts(&parts, limits).await;
+                    shard.reply(from, call, Body::ReadDone(reads));
+                });
+            }
+            Body::Offsets(queries) => {
+                let shard = Rc::clone(self);
+                executor::spawn(async move {
+                    let answers = shard.offset_queries(queries).await;
+                    shard.reply(from, call, Body::OffsetsDone(answers));
+                });
+            }
+            Body::Watch(id, parts) => {
+                self.reply(from, call, Body::Ack);
+                let remote = RemoteWatch {
+                    outbox: Rc::downgrade(&self.outbox),
+                    peer: from,
+                    id,
+                };
+                let state = Rc::new(WatchState {
+                    remote: Some(remote),
+                    ..WatchState::default()
+                });
+                self.outbox.adopt(from, id, Rc::clone(&state));
+                self.watch_parts(&parts, &state);
+            }
+            Body::Unwatch(ids) => {
+                self.outbox.receive_forgotten(from, &ids);
+                self.reply(from, call, Body::Ack);
+            }
+            Body::Fired(ids) => {
+                self.outbox.receive_fired(&ids);
+                self.reply(from, call, Body::Ack);
+            }
+            Body::SetImage(image) => {
+                let shard = Rc::clone(self);
+                // The swap itself is immediate; only closing deleted partitions waits, for their last writes.
+                let closing = shard.swap_image(image);
+                executor::spawn(async move {
+                    shard.finish_closing(closing).await;
+                    shard.reply(from, call, Body::Ack);
+                });
+            }
+            Body::DiskFull(full) => {
+                self.disk_full.set(full);
+                self.pool.set_paused(full);
+                self.reply(from, call, Body::Ack);
+            }
+            Body::Stats => self.reply(from, call, Body::StatsDone(Box::new(self.stats()))),
+            Body::Stop(grace) => {
+                let shard = Rc::clone(self);
+                executor::spawn(async move {
+                    let ends = shard.stop(grace).await;
+                    shard.reply(from, call, Body::Stopped(ends));
+                });
+            }
+            body @ (Body::Produced(..)
+            | Body::ReadDone(_)
+            | Body::OffsetsDone(_)
+            | Body::Control(_)
+            | Body::ControlDone(_)
+            | Body::StatsDone(_)
+            | Body::Stopped(_)
+            | Body::Ack) => unreachable!("{body:?} is not a request to a shard"),
+        }
+    }
+
+    fn reply(&self, to: Peer, call: u64, body: Body) {
+        self.port.send_reply(to, Message { call, body });
+        self.port.ring_doorbells();
+    }
+
+    /// Appends at once what memory allows, so that requests of one sender keep their order, then waits in a task.
+    fn serve_produce(self: &Rc<Self>, from: Peer, call: u64, frame: FrameBytes, parts: Vec<ProducePart>) {
+        count(&self.probe.hops, 1);
+        let mut booked: Vec<Booked> = Vec::with_capacity(parts.len());
+        let done = self.append_some(&frame, &parts, &mut booked);
+        let gate = (done < parts.len()).then(|| self.append_gate.acquire(1));
+        let shard = Rc::clone(self);
+        executor::spawn(async move {
+            if let Some(gate) = gate {
+                let gate = gate.await;
+                shard.append_rest(&frame, &parts[done..], &mut booked).await;
+                drop(gate);
+            }
+            let mut results = Vec::with_capacity(booked.len());
+            for booked in booked {
+                results.push(match booked {
+                    Ok(ticket) => ticket.settle().await,
+                    Err(error) => Err(error),
+                });
+            }
+            shard.reply(from, call, Body::Produced(frame, results));
+        });
+    }
+
+    fn stats(&self) -> ShardStats {
+        let used = |budget: &crate::runtime::local::Budget| (budget.limit() - budget.available()) as u64;
+        let partitions = self.partitions.borrow();
+        let probe = &self.probe;
+        ShardStats {
+            counters: vec![
+                ("connections_open", probe.connections_open.get()),
+                ("connections_total", probe.connections_total.get()),
+                ("connections_refused_total", probe.connections_refused.get()),
+                ("requests_total", probe.requests_total.get()),
+                ("produce_requests_total", probe.produce_requests.get()),
+                ("fetch_requests_total", probe.fetch_requests.get()),
+                ("request_errors_total", probe.request_errors.get()),
+                ("records_produced_total", probe.records_produced.get()),
+                ("bytes_produced_total", probe.bytes_produced.get()),
+                ("bytes_fetched_total", probe.bytes_fetched.get()),
+                ("log_writes_total", probe.writes.get()),
+                ("cold_reads_total", probe.cold_reads.get()),
+                ("shard_hops_total", probe.hops.get()),
+                ("damaged_reads_total", probe.damaged_reads.get()),
+            ],
+            partitions: partitions.len() as u64,
+            damaged_partitions: partitions
+                .values()
+                .filter(|p| !p.log.borrow().damaged().is_empty())
+                .count() as u64,
+            log_bytes: partitions
+                .values()
+                .map(|partition| partition.log.borrow().size_bytes())
+                .sum(),
+            arena_used_bytes: self.arena.used_bytes() as u64,
+            arena_bytes: self.arena.len_bytes() as u64,
+            request_used_bytes: used(&self.request_budget),
+            response_used_bytes: used(&self.response_budget),
+        }
+    }
+}

@@ -1,0 +1,514 @@
+//! Reading records of partitions of this shard: from the tail in memory, or from the disk with read-ahead.
+//!
+//! **Promise.** Only visible records; only whole batches whose bytes passed their checks; a batch that does not is an
+//! error, never skipped. Cold reads run a few at a time ([`COLD_READS_MAX`]) into chunks of a bounded share of the arena, so
+//! they neither crowd out writes nor the tails of busy partitions.
+//!
+//! A sequential reader finds its place by a cursor, and the bytes behind its last answer usually in a window that was read
+//! ahead while that answer travelled.
+
+use super::partition::{Cursor, Partition};
+use super::request::{OffsetAnswer, OffsetQuery, PartRead, ReadFailure, ReadLimits, ReadPart};
+use super::{Shard, count};
+use crate::base::{LogId, Offset, Timestamp};
+use crate::batch::kafka::{KafkaBatch, Records};
+use crate::runtime::buffer::{BLOCK_BYTES, Chunk, ChunkClass, SLAB_BYTES, align_down, align_up};
+use crate::runtime::disk::{File, OpenMode, Piece};
+use crate::runtime::executor;
+use crate::runtime::local::Budget;
+use crate::storage::ReadError;
+use crate::storage::chain::Chain;
+use crate::storage::layout::segment_name;
+use crate::storage::log::{ReadStart, WalkStart};
+use crate::storage::read::{Walked, Want, gather};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// Cold reads in the kernel at once.
+const COLD_READS_MAX: usize = 4;
+
+/// Bytes of an ordinary cold window.
+const WINDOW_BYTES: u64 = 2 * SLAB_BYTES as u64;
+
+/// Share of the arena cold windows may hold: one in this many bytes.
+const COLD_SHARE: usize = 4;
+
+/// Most bytes one batch may decompress to when looking for a record by time.
+const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes read per step of a search by time.
+const SEARCH_STEP_BYTES: usize = 128 * 1024;
+
+/// The windows read from disk, newest last.
+#[derive(Debug)]
+pub(crate) struct ColdReads {
+    windows: RefCell<VecDeque<Window>>,
+    slots: Budget,
+    bytes_max: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Window {
+    log: LogId,
+    segment: Offset,
+    chain: Rc<Chain>,
+}
+
+impl ColdReads {
+    pub(crate) fn new(arena_bytes: usize) -> Self {
+        Self {
+            windows: RefCell::new(VecDeque::new()),
+            slots: Budget::new(COLD_READS_MAX),
+            bytes_max: arena_bytes / COLD_SHARE,
+        }
+    }
+
+    fn find(&self, log: LogId, segment: Offset, position: u64, len: usize) -> Option<Rc<Chain>> {
+        let windows = self.windows.borrow();
+        let fits = |window: &&Window| {
+            window.log == log && window.segment == segment && window.chain.holds(position, len)
+        };
+        windows
+            .iter()
+            .rev()
+            .find(fits)
+            .map(|window| Rc::clone(&window.chain))
+    }
+
+    fn keep(&self, window: Window) {
+        let mut windows = self.windows.borrow_mut();
+        let bytes = |chain: &Chain| chain.chunk_count() * SLAB_BYTES;
+        let mut held: usize = windows.iter().map(|window| bytes(&window.chain)).sum();
+        held += bytes(&window.chain);
+        windows.push_back(window);
+        while held > self.bytes_max && windows.len() > 1 {
+            held -= windows.pop_front().map_or(0, |window| bytes(&window.chain));
+        }
+    }
+
+    /// Gives up the oldest windows nobody reads; returns the chunks freed.
+    pub(crate) fn evict(&self, chunks: usize) -> usize {
+        let mut windows = self.windows.borrow_mut();
+        let mut freed = 0;
+        while freed < chunks
+            && let Some(window) = windows.pop_front()
+        {
+            freed += window.chain.chunk_count();
+        }
+        freed
+    }
+
+    /// Forgets a log's windows; its files are going away.
+    pub(crate) fn forget(&self, log: LogId) {
+        self.windows.borrow_mut().retain(|window| window.log != log);
+    }
+}
+
+impl Shard {
+    /// Reads `parts`, all owned by this shard, within `limits`.
+    pub(crate) async fn read_parts(self: &Rc<Self>, parts: &[ReadPart], limits: ReadLimits) -> Vec<PartRead> {
+        let mut left = limits.max_bytes;
+        let mut oversized_first = limits.oversized_first;
+        let mut done = Vec::with_capacity(parts.len());
+        for part in parts {
+            let Some(partition) = self
+                .partition(part.log)
+                .filter(|partition| !partition.closed.get())
+            else {
+                done.push(PartRead {
+                    records: Err(ReadFailure::UnknownPartition),
+                    bounds: None,
+                });
+                continue;
+            };
+            let max_bytes = part.max_bytes.min(left);
+            let records = self
+                .read_one(&partition, part.offset, max_bytes, oversized_first)
+                .await;
+            if let Ok(records) = &records {
+                left = left.saturating_sub(records.len());
+                oversized_first &= records.is_empty();
+            }
+            done.push(PartRead {
+                records,
+                bounds: Some(partition.bounds()),
+            });
+        }
+        done
+    }
+
+    async fn read_one(
+        self: &Rc<Self>,
+        partition: &Rc<Partition>,
+        offset: Offset,
+        max_bytes: usize,
+        oversized_first: bool,
+    ) -> Result<Vec<u8>, ReadFailure> {
+        let mut out = Vec::new();
+        let mut next = offset;
+        loop {
+            let (end, cold) = {
+                let log = partition.log.borrow();
+                match log.read_start(next) {
+                    Ok(ReadStart::End) => break,
+                    Ok(ReadStart::Tail { chain, from }) => {
+                        let want = Want {
+                            offset: next,
+                            max_bytes,
+                            verify: false,
+                            oversized_first,
+                        };
+                        if out.capacity() == 0 {
+                            out.reserve(readable(chain, from).min(max_bytes));
+                        }
+                        (gather(chain, partition.id, from, want, &mut out), None)
+                    }
+                    Ok(ReadStart::Cold {
+                        file,
+                        base,
+                        from,
+                        written,
+                    }) => (
+                        (Walked::Done, next),
+                        Some(Cold {
+                            file,
+                            base,
+                            from,
+                            written,
+                        }),
+                    ),
+                    Err(error) => return settle_error(error, out),
+                }
+            };
+            let (walked, reached) = match cold {
+                None => end,
+                Some(cold) => {
+                    let want = Want {
+                        offset: next,
+                        max_bytes,
+                        verify: true,
+                        oversized_first,
+                    };
+                    self.read_cold(partition, cold, want, &mut out).await?
+                }
+            };
+            if let Walked::Corrupt { offset } = walked {
+                count(&self.probe.damaged_reads, 1);
+                tracing::error!(log = %partition.id, %offset, "bytes on disk do not pass their checks; refusing to serve them");
+                return settle_error(
+                    ReadError::Damaged {
+                        log: partition.id,
+                        offset,
+                    },
+                    out,
+                );
+            }
+            if reached == next || out.len() >= max_bytes {
+                break;
+            }
+            next = reached;
+        }
+        Ok(out)
+    }
+
+    /// Reads from windows of the segment, reading them from disk as needed, until the want is met or the segment ends.
+    async fn read_cold(
+        self: &Rc<Self>,
+        partition: &Rc<Partition>,
+        cold: Cold,
+        want: Want,
+        out: &mut Vec<u8>,
+    ) -> Result<(Walked, Offset), ReadFailure> {
+        let mut from = cold.from;
+        if let Some(position) = partition.cursor(cold.base, want.offset) {
+            from = WalkStart {
+                position,
+                offset: want.offset,
+                ..from
+            };
+        }
+        let mut want = want;
+        let mut need = BLOCK_BYTES.min(crate::batch::HEADER_BYTES);
+        loop {
+            let Some(chain) = self.window(partition, &cold, from.position, need).await? else {
+                return Ok((Walked::Done, want.offset));
+            };
+            let (walked, reached) = gather(&chain, partition.id, from, want, out);
+            let Walked::Needs {
+                position,
+                offset,
+                len,
+            } = walked
+            else {
+                return Ok((walked, reached));
+            };
+            if position == from.position && len <= need && reached == want.offset {
+                // The window held what was asked and still the frame does not fit: it is not all on disk yet.
+                return Ok((Walked::Done, reached));
+            }
+            if reached > want.offset {
+                partition.remember(Cursor {
+                    segment: cold.base,
+                    offset: reached,
+                    position,
+                });
+            }
+            if !out.is_empty() {
+                self.read_ahead(partition, &cold, position, len);
+                return Ok((Walked::Done, reached));
+            }
+            want.offset = reached;
+            from = WalkStart {
+                position,
+                offset,
+                ..from
+            };
+            need = len;
+        }
+    }
+
+    /// A window that holds `[position, position + len)`, cached or read now; `None` when that is beyond what is written.
+    async fn window(
+        self: &Rc<Self>,
+        partition: &Rc<Partition>,
+        cold: &Cold,
+        position: u64,
+        len: usize,
+    ) -> Result<Option<Rc<Chain>>, ReadFailure> {
+        if position + len as u64 > cold.written {
+            return Ok(None);
+        }
+        if let Some(chain) = self.cold.find(partition.id, cold.base, position, len) {
+            return Ok(Some(chain));
+        }
+        let _slot = self.cold.slots.acquire(1).await;
+        // Whoever held the slot may have read just this.
+        if let Some(chain) = self.cold.find(partition.id, cold.base, position, len) {
+            return Ok(Some(chain));
+        }
+        self.load(partition, cold, position, len).await.map(Some)
+    }
+
+    async fn load(
+        self: &Rc<Self>,
+        partition: &Rc<Partition>,
+        cold: &Cold,
+        position: u64,
+        len: usize,
+    ) -> Result<Rc<Chain>, ReadFailure> {
+        let start = align_down(position);
+        let end =
+            align_up(cold.written).min(start + WINDOW_BYTES.max(align_up(position + len as u64) - start));
+        let bytes = usize::try_from(end - start).expect("a window fits in memory");
+        let (chunks, pieces) = self.cold_chunks(bytes).await;
+        let failed = |error: std::io::Error| {
+            tracing::error!(%error, log = %partition.id, "cannot read a segment");
+            ReadFailure::Storage
+        };
+        let file = match &cold.file {
+            Some(file) => file.clone(),
+            None => {
+                let path = partition.directory.join(segment_name(cold.base));
+                self.disk
+                    .open_direct(&path, OpenMode::Direct)
+                    .await
+                    .map_err(failed)?
+            }
+        };
+        count(&self.probe.cold_reads, 1);
+        let read = self.disk.read(&file, start, pieces).await.map_err(failed)?;
+        let chain = Rc::new(Chain::of_read(start, chunks, read));
+        if !chain.holds(position, len) {
+            return Err(ReadFailure::Storage);
+        }
+        self.cold.keep(Window {
+            log: partition.id,
+            segment: cold.base,
+            chain: Rc::clone(&chain),
+        });
+        Ok(chain)
+    }
+
+    /// Chunks for a cold window; waits for memory like an append does.
+    async fn cold_chunks(self: &Rc<Self>, bytes: usize) -> (Vec<Chunk>, Vec<Piece>) {
+        let mut chunks: Vec<Chunk> = Vec::with_capacity(bytes.div_ceil(SLAB_BYTES));
+        let mut pieces = Vec::with_capacity(chunks.capacity());
+        let mut left = bytes;
+        while left > 0 {
+            let Some(chunk) = self.arena.alloc(ChunkClass::Large) else {
+                if self.evict(4) == 0 {
+                    executor::sleep(executor::TICK).await;
+                }
+                continue;
+            };
+            let len = left.min(chunk.len());
+            pieces.push(Piece {
+                chunk: chunk.clone(),
+                start: 0,
+                len,
+            });
+            chunks.push(chunk);
+            left -= len;
+        }
+        (chunks, pieces)
+    }
+
+    /// Reads the window a sequential reader will want next, if a slot is free.
+    fn read_ahead(self: &Rc<Self>, partition: &Rc<Partition>, cold: &Cold, position: u64, len: usize) {
+        if position + len as u64 > cold.written
+            || self.cold.find(partition.id, cold.base, position, len).is_some()
+        {
+            return;
+        }
+        let Some(slot) = self.cold.slots.try_acquire(1) else {
+            return;
+        };
+        let (shard, partition, cold) = (Rc::clone(self), Rc::clone(partition), cold.clone());
+        executor::spawn(async move {
+            let _slot = slot;
+            // A failure is the next reader's to see.
+            let _read = shard.load(&partition, &cold, position, len).await;
+        });
+    }
+
+    /// Answers a query about a partition of this shard.
+    pub(crate) async fn offset_query(
+        self: &Rc<Self>,
+        log: LogId,
+        query: OffsetQuery,
+    ) -> Result<OffsetAnswer, ReadFailure> {
+        let partition = self
+            .partition(log)
+            .filter(|partition| !partition.closed.get())
+            .ok_or(ReadFailure::UnknownPartition)?;
+        let bounds = partition.bounds();
+        let plain = |offset| OffsetAnswer {
+            found: Some((offset, None)),
+            epoch: bounds.epoch,
+            bounds,
+        };
+        Ok(match query {
+            OffsetQuery::Earliest => plain(bounds.log_start),
+            OffsetQuery::Latest => plain(bounds.high_watermark),
+            OffsetQuery::AtTime(timestamp) => self.offset_at(&partition, timestamp).await?,
+            OffsetQuery::MaxTimestamp => {
+                let youngest = partition
+                    .log
+                    .borrow()
+                    .segments()
+                    .filter(|s| !s.is_empty())
+                    .map(|s| s.max_timestamp)
+                    .max();
+                match youngest {
+                    Some(timestamp) => self.offset_at(&partition, timestamp).await?,
+                    None => OffsetAnswer {
+                        found: None,
+                        epoch: bounds.epoch,
+                        bounds,
+                    },
+                }
+            }
+            OffsetQuery::EpochEnd(epoch) => {
+                let found = partition.log.borrow().epoch_end(epoch);
+                OffsetAnswer {
+                    found: found.map(|(_, offset)| (offset.min(bounds.high_watermark), None)),
+                    epoch: found.map_or(epoch, |(found, _)| found),
+                    bounds,
+                }
+            }
+        })
+    }
+
+    /// The first record at or after `timestamp`: index first, then batch headers, then the records of one batch.
+    async fn offset_at(
+        self: &Rc<Self>,
+        partition: &Rc<Partition>,
+        timestamp: Timestamp,
+    ) -> Result<OffsetAnswer, ReadFailure> {
+        let bounds = partition.bounds();
+        let mut found = None;
+        let mut next = partition.log.borrow().time_floor(timestamp);
+        while let Some(offset) = next.filter(|offset| *offset < bounds.high_watermark && found.is_none()) {
+            let batches = self.read_one(partition, offset, SEARCH_STEP_BYTES, true).await?;
+            next = None;
+            let mut rest = batches.as_slice();
+            while let Some(batch) = split_batch(&mut rest) {
+                let base = Offset::new(u64::try_from(batch.base_offset()).unwrap_or(0));
+                next = Some(base.plus(u64::try_from(batch.record_count()).unwrap_or(0)));
+                if batch.max_timestamp() >= timestamp {
+                    found = first_record_at(&batch, base, timestamp)?;
+                    if found.is_some() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(OffsetAnswer {
+            found: found.map(|(offset, timestamp)| (offset, Some(timestamp))),
+            epoch: bounds.epoch,
+            bounds,
+        })
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Cold {
+    file: Option<File>,
+    base: Offset,
+    from: WalkStart,
+    written: u64,
+}
+
+/// Records already gathered are good even if what follows is not.
+fn settle_error(error: ReadError, out: Vec<u8>) -> Result<Vec<u8>, ReadFailure> {
+    if !out.is_empty() {
+        return Ok(out);
+    }
+    Err(match error {
+        ReadError::OutOfRange { .. } => ReadFailure::OutOfRange,
+        ReadError::Damaged { .. } => ReadFailure::Storage,
+    })
+}
+
+/// Bytes from `from` to the end of the window: enough room to gather without growing.
+fn readable(chain: &Chain, from: WalkStart) -> usize {
+    usize::try_from(chain.end().saturating_sub(from.position)).unwrap_or(usize::MAX)
+}
+
+/// Takes the first batch off a run of batches this broker stored.
+fn split_batch<'a>(rest: &mut &'a [u8]) -> Option<KafkaBatch<'a>> {
+    let length = i32::from_be_bytes(*rest.get(8..)?.first_chunk()?);
+    let (first, behind) = rest.split_at_checked(12 + usize::try_from(length).ok()?)?;
+    *rest = behind;
+    KafkaBatch::parse(first).ok()
+}
+
+/// The first record of a batch at or after `timestamp`, decompressing if need be. A batch whose records contradict its
+/// header (the client's own doing) answers with its first offset.
+fn first_record_at(
+    batch: &KafkaBatch<'_>,
+    base: Offset,
+    timestamp: Timestamp,
+) -> Result<Option<(Offset, Timestamp)>, ReadFailure> {
+    let fallback = Some((base, batch.max_timestamp()));
+    let Ok(section) = batch.uncompressed(DECOMPRESSED_BYTES_MAX) else {
+        return Ok(fallback);
+    };
+    let count = u32::try_from(batch.record_count()).unwrap_or(0);
+    for record in Records::new(&section, count) {
+        let Ok(record) = record else { return Ok(fallback) };
+        let own = Timestamp::new(
+            batch
+                .base_timestamp()
+                .get()
+                .saturating_add(record.timestamp_delta),
+        );
+        let stamped = batch.attributes().record_timestamp(own, batch.max_timestamp());
+        if stamped >= timestamp {
+            let delta = u64::try_from(record.offset_delta).unwrap_or(0);
+            return Ok(Some((base.plus(delta), stamped)));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,258 @@
+//! What shards ask of each other and of the control thread, in the broker's own words.
+
+use crate::base::{LeaderEpoch, LogId, Offset, ProducerId, Timestamp};
+use crate::broker::image::Image;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The bytes of one client frame, shared by the parts of its request; never changed after it was read.
+pub type FrameBytes = Arc<Vec<u8>>;
+
+/// One batch to append.
+#[derive(Clone, Debug)]
+pub struct ProducePart {
+    /// Where.
+    pub log: LogId,
+    /// The batch within the frame. It passed [`crate::batch::KafkaBatch::parse`], its checksum and its checks.
+    pub batch: Range<usize>,
+}
+
+/// A batch that is as safe as its topic promises.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Produced {
+    /// Offset of its first record; of the original for a repeated batch.
+    pub base_offset: Offset,
+    /// First readable offset of the log.
+    pub log_start: Offset,
+}
+
+/// Why a batch was not appended, or will not be acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProduceError {
+    /// The topic or partition is not there (any more).
+    #[error("no such partition")]
+    UnknownPartition,
+    /// The producer's epoch is older than one already seen.
+    #[error("producer epoch is stale")]
+    InvalidProducerEpoch,
+    /// The producer's sequence does not continue.
+    #[error("sequence does not continue")]
+    OutOfOrderSequence,
+    /// The sequence was seen too long ago to say which batch it was.
+    #[error("sequence was appended before")]
+    DuplicateSequence,
+    /// Free space is below the floor; reads go on, and so does produce once space is freed.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The disk failed; the broker is stopping.
+    #[error("the disk failed")]
+    Storage,
+}
+
+/// One partition to read.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadPart {
+    /// Which.
+    pub log: LogId,
+    /// From where.
+    pub offset: Offset,
+    /// Stop before exceeding this, except for the first batch where [`ReadLimits`] allows it.
+    pub max_bytes: usize,
+}
+
+/// Bounds over all parts of a read.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimits {
+    /// Stop before exceeding this over all parts.
+    pub max_bytes: usize,
+    /// The first batch found is returned whole even when it exceeds the bounds (KIP-74).
+    pub oversized_first: bool,
+}
+
+/// The state of a partition a reader is told with every answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Bounds {
+    /// First readable offset.
+    pub log_start: Offset,
+    /// Everything below may be read.
+    pub high_watermark: Offset,
+    /// Epoch of the leader.
+    pub epoch: LeaderEpoch,
+}
+
+/// What reading one partition gave.
+#[derive(Debug)]
+pub struct PartRead {
+    /// Kafka batches, whole, possibly beginning before the offset asked for; or why there are none.
+    pub records: Result<Vec<u8>, ReadFailure>,
+    /// Present unless the partition is unknown.
+    pub bounds: Option<Bounds>,
+}
+
+/// Why a partition could not be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ReadFailure {
+    /// The topic or partition is not there (any more).
+    #[error("no such partition")]
+    UnknownPartition,
+    /// Outside the readable range.
+    #[error("offset out of range")]
+    OutOfRange,
+    /// The bytes do not pass their checks, or the disk failed to give them.
+    #[error("the log is damaged here")]
+    Storage,
+}
+
+/// What can be asked about offsets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OffsetQuery {
+    /// First readable offset.
+    Earliest,
+    /// The high watermark.
+    Latest,
+    /// First record at or after a time.
+    AtTime(Timestamp),
+    /// The record with the largest timestamp.
+    MaxTimestamp,
+    /// Where the records of an epoch end.
+    EpochEnd(LeaderEpoch),
+}
+
+/// The answer to an [`OffsetQuery`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OffsetAnswer {
+    /// The offset and, for queries by time, the record's timestamp; `None` when no record matches.
+    pub found: Option<(Offset, Option<Timestamp>)>,
+    /// Epoch of the record or, for [`OffsetQuery::EpochEnd`], the epoch that was found; else the leader's.
+    pub epoch: LeaderEpoch,
+    /// The leader's epoch, for fencing stale clients.
+    pub bounds: Bounds,
+}
+
+/// A topic to create.
+#[derive(Clone, Debug)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// How many partitions; `None` for the broker's default.
+    pub partitions: Option<u32>,
+    /// Its explicit configuration.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// A change to metadata, carried out by the control thread. When it is answered, every shard has the new image.
+#[derive(Clone, Debug)]
+pub enum ControlRequest {
+    /// Create a topic.
+    CreateTopic(NewTopic),
+    /// Delete a topic by name.
+    DeleteTopic(String),
+    /// Grow a topic to this many partitions.
+    SetPartitions {
+        /// The topic.
+        name: String,
+        /// The new total.
+        partitions: u32,
+    },
+    /// Change a topic's explicit configuration: `None` removes a key.
+    AlterConfigs {
+        /// The topic.
+        name: String,
+        /// Keys to set or remove.
+        changes: Vec<(String, Option<String>)>,
+    },
+    /// A block of fresh producer ids.
+    ProducerIds,
+}
+
+/// What a [`ControlRequest`] came to.
+#[derive(Clone, Debug)]
+pub enum ControlReply {
+    /// Done; for a topic, how it is now (as it was, for a deleted one).
+    Topic(Arc<crate::broker::topic::Topic>),
+    /// Ids for the asker alone.
+    ProducerIds(Range<i64>),
+}
+
+/// Why a metadata change was refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ControlError {
+    /// No topic of that name.
+    #[error("topic {0:?} does not exist")]
+    UnknownTopic(String),
+    /// There is one already.
+    #[error("topic {0:?} already exists")]
+    TopicExists(String),
+    /// The name is not legal.
+    #[error("{0}")]
+    InvalidName(String),
+    /// Too many, too few, or fewer than there are.
+    #[error("{0}")]
+    InvalidPartitions(String),
+    /// A config key or value is not acceptable.
+    #[error("{0}")]
+    InvalidConfig(String),
+    /// The metadata store cannot write.
+    #[error("the metadata store failed: {0}")]
+    Storage(String),
+    /// The broker is stopping.
+    #[error("the broker is stopping")]
+    Stopping,
+}
+
+/// The id of a watch, chosen by the shard that waits.
+pub type WatchId = u64;
+
+/// A message through the mesh. Requests and their replies are paired by the order-free `call` id of the asker.
+#[derive(Debug)]
+pub struct Message {
+    /// The asker's number for this call.
+    pub call: u64,
+    /// What it says.
+    pub body: Body,
+}
+
+/// See [`Message`].
+#[derive(Debug)]
+pub enum Body {
+    /// Append these batches of one frame.
+    Produce(FrameBytes, Vec<ProducePart>),
+    /// To [`Body::Produce`]; the frame goes home with it.
+    Produced(FrameBytes, Vec<Result<Produced, ProduceError>>),
+    /// Read these partitions.
+    Read(Vec<ReadPart>, ReadLimits),
+    /// To [`Body::Read`].
+    ReadDone(Vec<PartRead>),
+    /// Tell me once any of these logs is readable beyond its offset.
+    Watch(WatchId, Vec<(LogId, Offset)>),
+    /// Forget these watches.
+    Unwatch(Vec<WatchId>),
+    /// These watches fired.
+    Fired(Vec<WatchId>),
+    /// Answer these queries.
+    Offsets(Vec<(LogId, OffsetQuery)>),
+    /// To [`Body::Offsets`].
+    OffsetsDone(Vec<Result<OffsetAnswer, ReadFailure>>),
+    /// To the control thread.
+    Control(ControlRequest),
+    /// From the control thread.
+    ControlDone(Result<ControlReply, ControlError>),
+    /// From the control thread: this is the metadata now.
+    SetImage(Arc<Image>),
+    /// From the control thread: free space fell below the floor, or rose above it.
+    DiskFull(bool),
+    /// From the control thread: counters, please.
+    Stats,
+    /// To [`Body::Stats`].
+    StatsDone(Box<super::ShardStats>),
+    /// From the control thread: stop serving, give connections this long to finish, settle all logs, report their ends.
+    Stop(std::time::Duration),
+    /// To [`Body::Stop`].
+    Stopped(Vec<crate::storage::marker::CleanEnd>),
+    /// Done, nothing to say.
+    Ack,
+}
+
+/// A fresh producer id, or why there is none.
+pub type ProducerIdResult = Result<ProducerId, ControlError>;

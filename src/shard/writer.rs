@@ -1,0 +1,159 @@
+//! Performing a log's actions: attach, write, index. One task per partition while it has work.
+//!
+//! **Promise.** At most one write per partition is in flight; batches that arrive meanwhile leave together with the next
+//! (group commit without a timer). An I/O error on a write, sync, rename or open is final: everybody waiting is answered
+//! with a storage error and the process is told to stop ([`super::Shard::disk_failed`]). Running out of space is not
+//! an error of the disk: the log waits and tries again.
+
+use super::Shard;
+use super::partition::Partition;
+use crate::runtime::disk::{OpenMode, WriteSync};
+use crate::runtime::executor;
+use crate::storage::index::SegmentSummary;
+use crate::storage::layout::{index_name, segment_name};
+use crate::storage::log::{Action, SyncJob, WriteJob};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Pause before asking for a segment again when the disk was full.
+const DISK_FULL_RETRY: Duration = Duration::from_millis(200);
+
+impl Shard {
+    /// Starts the writer of `partition` if it has work and none runs.
+    pub(crate) fn drive(self: &Rc<Self>, partition: &Rc<Partition>) {
+        if partition.driving.replace(true) {
+            return;
+        }
+        // A task per burst of writes, not per partition: idle partitions cost nothing.
+        executor::spawn(drive(Rc::clone(self), Rc::clone(partition)));
+    }
+
+    /// Starts a sync of a relaxed partition if it has bytes to sync and none runs.
+    pub(crate) fn drive_sync(self: &Rc<Self>, partition: &Rc<Partition>) {
+        if partition.syncing.replace(true) {
+            return;
+        }
+        let (shard, partition) = (Rc::clone(self), Rc::clone(partition));
+        executor::spawn(async move {
+            loop {
+                let job = partition.log.borrow().next_sync();
+                let Some(job) = job.filter(|_| !partition.failed.get()) else {
+                    break;
+                };
+                shard.sync(&partition, job).await;
+            }
+            partition.syncing.set(false);
+            partition.wake_quiet();
+        });
+    }
+
+    async fn sync(self: &Rc<Self>, partition: &Rc<Partition>, job: SyncJob) {
+        match self.disk.sync(&job.file).await {
+            Ok(()) => {
+                partition.log.borrow_mut().synced(&job);
+                self.published(partition);
+            }
+            Err(error) => self.disk_failed("sync", &partition.directory, &error),
+        }
+    }
+
+    /// Tells waiters and watchers that more of the log is settled or visible.
+    pub(crate) fn published(self: &Rc<Self>, partition: &Rc<Partition>) {
+        partition.wake_settled();
+        partition.fire_watchers();
+    }
+
+    async fn write(self: &Rc<Self>, partition: &Rc<Partition>, mut job: WriteJob) {
+        let sync = if job.durable {
+            self.write_sync
+        } else {
+            WriteSync::None
+        };
+        let pieces = std::mem::take(&mut job.pieces);
+        self.probe.writes.set(self.probe.writes.get() + 1);
+        match self.disk.write(&job.file, job.position, pieces, sync).await {
+            Ok(()) => {
+                partition.log.borrow_mut().wrote(&job);
+                self.memory_freed.wake_all();
+                self.published(partition);
+            }
+            Err(error) => self.disk_failed("write", &partition.directory, &error),
+        }
+    }
+
+    async fn attach(self: &Rc<Self>, partition: &Rc<Partition>, base: crate::base::Offset, capacity: u64) {
+        let target = partition.directory.join(segment_name(base));
+        match self.pool.take(capacity, &target).await {
+            Ok(file) => partition.log.borrow_mut().attach(base, file),
+            Err(error) if is_full(&error) => {
+                partition.log.borrow_mut().attach_failed();
+                self.note_disk_full();
+                executor::sleep(DISK_FULL_RETRY).await;
+            }
+            Err(error) => self.disk_failed("make a segment in", &partition.directory, &error),
+        }
+    }
+
+    /// Writes index files of segments that were sealed and became durable. A failure costs a scan at the next start.
+    async fn write_indexes(self: &Rc<Self>, partition: &Rc<Partition>) {
+        loop {
+            let Some(summary) = partition.log.borrow().next_index() else {
+                return;
+            };
+            let base = summary.base;
+            if let Err(error) = self.write_index(partition, &summary).await {
+                tracing::warn!(%error, log = %partition.id, %base, "cannot write an index file; the next unclean start scans the segment");
+            }
+            partition.log.borrow_mut().index_written(base);
+        }
+    }
+
+    pub(crate) async fn write_index(
+        &self,
+        partition: &Partition,
+        summary: &SegmentSummary,
+    ) -> io::Result<()> {
+        let path = partition.directory.join(index_name(summary.base));
+        let file = self.disk.open_direct(&path, OpenMode::BufferedCreate).await?;
+        self.disk
+            .write_buffered(&file, 0, summary.encode().into())
+            .await?;
+        self.disk.sync(&file).await
+    }
+}
+
+async fn drive(shard: Rc<Shard>, partition: Rc<Partition>) {
+    loop {
+        if partition.failed.get() {
+            break;
+        }
+        let action = partition.log.borrow_mut().next_action();
+        match action {
+            Some(Action::Write(job)) => shard.write(&partition, job).await,
+            Some(Action::Attach { base, capacity }) => {
+                if partition.closed.get() {
+                    break;
+                }
+                shard.attach(&partition, base, capacity).await;
+            }
+            None => {
+                shard.write_indexes(&partition).await;
+                // More may have been appended while the index was written.
+                if partition.log.borrow().is_idle() {
+                    break;
+                }
+            }
+        }
+    }
+    partition.driving.set(false);
+    partition.wake_quiet();
+}
+
+/// Whether an error says that the file system has no room, which passes.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
