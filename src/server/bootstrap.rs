@@ -64,7 +64,9 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
         return Err(ServeError::Config(problems));
     }
     let allowed = crate::runtime::affinity::allowed_cores().map_err(ServeError::Runtime)?;
-    let cores = config.shard_cores(&allowed).map_err(|problem| ServeError::Config(vec![problem]))?;
+    let cores = config
+        .shard_cores(&allowed)
+        .map_err(|problem| ServeError::Config(vec![problem]))?;
     let problems = config.check_ports(cores.len());
     if !problems.is_empty() {
         return Err(ServeError::Config(problems));

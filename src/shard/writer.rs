@@ -138,6 +138,12 @@ async fn drive(shard: Rc<Shard>, partition: Rc<Partition>) {
                 shard.attach(&partition, base, capacity).await;
             }
             None => {
+                // A log that was relaxed until now acks nothing before what it wrote then is synced.
+                let owed = partition.log.borrow().next_sync();
+                if let Some(job) = owed.filter(|_| partition.log.borrow().is_durable_mode()) {
+                    shard.sync(&partition, job).await;
+                    continue;
+                }
                 shard.write_indexes(&partition).await;
                 // More may have been appended while the index was written.
                 if partition.log.borrow().is_idle() {

@@ -3,25 +3,30 @@
 //! **Clean.** The marker names the log's end and every segment has a current index file: nothing is scanned.
 //!
 //! **Unclean.** Each segment without a current index file, and always the last, is made durable again first (what is about
-//! to be trusted may still sit in a volatile cache) and then scanned (`scan`). Segments behind a torn end hold no frames: they
-//! are leftovers of a crash inside a roll and are removed. Running recovery again, also after a crash inside it, gives
-//! the same log, because nothing it trusts is ever rewritten and what it removes is empty.
+//! to be trusted may still sit in a volatile cache) and then scanned (`scan`). Running recovery again, also after a crash
+//! inside it, gives the same log: what it removes holds no frame, and the one block it rewrites keeps its trusted prefix.
 //!
-//! The leader epoch grows whenever a log with a segment is opened uncleanly: a frame that survived behind a torn one must
-//! not be taken for the successor of what is appended next at the same offset.
+//! **After a torn end.** Appending goes on at the next block, so the rest of the last trusted block is set to zero: a torn
+//! frame may have left a whole header there, which a reader would follow. Segments behind a torn end hold no frames:
+//! a relaxed log crashed inside a roll; they are removed. A durable log asks for a segment's file only when everything
+//! before is durable, so there the file proves that a torn end in front of it is damage.
+//!
+//! The leader epoch grows, beyond every epoch any whole frame has, whenever a log with a segment is opened uncleanly: a
+//! frame that survived behind a torn one must not be taken for the successor of what is appended next at the same
+//! offset.
 //!
 //! Runs on the shard's thread before it serves, with blocking direct reads.
 
 use super::error::Error;
 use super::index::SegmentSummary;
 use super::layout::{index_name, parse_segment_name, segment_name};
-use super::log::{Log, LogConfig, LogImage};
+use super::log::{Durability, Log, LogConfig, LogImage};
 use super::marker::CleanEnd;
-use super::scan::{Expect, FrameSource, Scan, scan};
+use super::scan::{Expect, FrameSource, Scan, holds_frame, scan};
 use super::segment::Segment;
 use crate::base::{LeaderEpoch, LogId, Offset};
 use crate::batch::{BatchHeader, HEADER_BYTES};
-use crate::runtime::buffer::{AlignedBuffer, BLOCK_BYTES};
+use crate::runtime::buffer::{AlignedBuffer, BLOCK_BYTES, align_down};
 use crate::runtime::disk::File;
 use rustix::fs::{Mode, OFlags};
 use std::io;
@@ -88,6 +93,25 @@ impl DirectFile {
 
     fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fdatasync(&self.fd)?)
+    }
+
+    /// Sets the rest of the block of `position` to zero, durably, if it is not.
+    fn clear_block_from(&self, position: u64) -> io::Result<()> {
+        let start = align_down(position);
+        let used = usize::try_from(position - start).expect("less than a block");
+        if used == 0 {
+            return Ok(());
+        }
+        let mut block = AlignedBuffer::zeroed(BLOCK_BYTES);
+        self.read_at(start, &mut block)?;
+        if block[used..].iter().all(|byte| *byte == 0) {
+            return Ok(());
+        }
+        block[used..].fill(0);
+        if rustix::io::pwrite(&self.fd, &block, start)? != BLOCK_BYTES {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.sync()
     }
 }
 
@@ -269,7 +293,7 @@ struct Scanner<'a> {
 impl Scanner<'_> {
     fn run(mut self) -> Result<(LogImage, Report), Error> {
         let mut image = LogImage::default();
-        let mut epoch = LeaderEpoch::ZERO;
+        let (mut epoch, mut epoch_seen) = (LeaderEpoch::ZERO, LeaderEpoch::ZERO);
         let last_with_frames = self.last_with_frames()?;
         for at in 0..self.found.len() {
             let segment = &self.found[at];
@@ -278,12 +302,15 @@ impl Scanner<'_> {
                 .index
                 .as_ref()
                 .filter(|index| index.log == self.id && index.base == segment.base);
-            // The epoch in force when an index was written is a floor even when the index is stale.
-            epoch = hint
+            // Epochs an index names are taken, also when it is stale; but they may begin inside the segment, so a scan of
+            // it must not expect them from its first frame.
+            let named = hint
                 .iter()
                 .flat_map(|index| &index.epochs)
                 .fold(epoch, |epoch, (known, _)| epoch.max(*known));
             if let Some(index) = next_base.and_then(|end| usable(segment, self.id, end)) {
+                epoch = named;
+                epoch_seen = epoch_seen.max(named);
                 self.visitor.restore(&index.producers);
                 let file = DirectFile::open(&segment.path, Access::ReadWrite)?;
                 add_segment(&mut image, index.clone(), file, false);
@@ -292,20 +319,39 @@ impl Scanner<'_> {
             if let Some(index) = hint.filter(|index| index.base == index.end) {
                 self.visitor.restore(&index.producers);
             }
+            let durable = self.config.durability == Durability::Durable;
             let proven_end = next_base
-                .filter(|_| at < last_with_frames)
+                .filter(|_| durable || at < last_with_frames)
                 .unwrap_or(segment.base);
             let (file, scan) = self.scan(segment, epoch, proven_end)?;
-            epoch = scan.epoch;
+            if let Some(next) = next_base.filter(|next| scan.end > *next) {
+                return Err(Error::Invalid {
+                    path: segment.path.clone(),
+                    reason: format!(
+                        "it holds offsets up to {}, the next segment begins at {next}",
+                        scan.end
+                    ),
+                });
+            }
+            epoch = named.max(scan.epoch);
+            epoch_seen = epoch_seen.max(epoch).max(scan.epoch_seen);
             let torn_roll = next_base.is_some_and(|next| scan.end < next);
             let damaged = !scan.damaged.is_empty();
             image.damaged.extend(scan.damaged.iter().cloned());
-            let summary = summarise(self.id, segment.base, epoch, scan);
             let last = torn_roll || next_base.is_none();
+            if last {
+                file.clear_block_from(scan.end_position)
+                    .map_err(Error::io("write", &segment.path))?;
+            }
+            if damaged {
+                remove_index(segment)?;
+            }
+            let summary = summarise(self.id, segment.base, epoch, scan);
             add_segment(&mut image, summary, file, last);
             // Damage lives only in memory and in the bytes: without an index file the next start finds it again.
             if let Some(added) = image.segments.last_mut() {
-                added.index_written = damaged;
+                added.index_written = false;
+                added.damaged = damaged;
                 added.producers_at_end = if last { Vec::new() } else { self.visitor.snapshot() };
             }
             if torn_roll {
@@ -313,11 +359,11 @@ impl Scanner<'_> {
                 break;
             }
         }
-        image.epoch = LeaderEpoch::new(epoch.get() + 1);
+        image.epoch = LeaderEpoch::new(epoch_seen.get() + 1);
         Ok((image, self.report))
     }
 
-    /// Index of the last segment that holds a frame of this log at its start, or 0.
+    /// Index of the last segment that holds a frame of this log, or 0.
     fn last_with_frames(&self) -> Result<usize, Error> {
         for at in (1..self.found.len()).rev() {
             let segment = &self.found[at];
@@ -329,7 +375,10 @@ impl Scanner<'_> {
             file.read_at(0, &mut block)
                 .map_err(Error::io("read", &segment.path))?;
             let header = BatchHeader::decode(&block[..HEADER_BYTES]);
-            if header.is_ok_and(|header| header.log == self.id && header.base_offset == segment.base) {
+            // Only a segment that begins with no frame, empty or damaged there, is searched whole.
+            if header.is_ok_and(|header| header.log == self.id && header.base_offset == segment.base)
+                || holds_frame(&file, self.id, segment.base).map_err(Error::io("read", &segment.path))?
+            {
                 return Ok(at);
             }
         }
@@ -368,6 +417,15 @@ impl Scanner<'_> {
             super::marker::sync_directory(directory)?;
         }
         Ok(())
+    }
+}
+
+/// A damaged segment's index may be right about its end, and would let the next start skip the scan that finds the damage.
+fn remove_index(segment: &Found) -> Result<(), Error> {
+    let path = segment.path.with_file_name(index_name(segment.base));
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path)(error)),
+        _ => Ok(()),
     }
 }
 

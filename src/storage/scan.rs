@@ -90,6 +90,9 @@ pub struct Scan {
     pub epochs: Vec<(LeaderEpoch, Offset)>,
     /// Epoch of the last frame, or what was expected.
     pub epoch: LeaderEpoch,
+    /// Largest epoch of any whole frame, those behind a torn one included. The log must not be led with it again: such a
+    /// frame could be taken for the successor of one that is appended in place of the torn one.
+    pub epoch_seen: LeaderEpoch,
     /// Damaged ranges of acknowledged offsets.
     pub damaged: Vec<Range<Offset>>,
     /// Frames trusted.
@@ -115,6 +118,7 @@ pub fn scan(
         index: SegmentIndex::default(),
         epochs: Vec::new(),
         epoch: expect.epoch,
+        epoch_seen: expect.epoch,
         damaged: Vec::new(),
         frames: 0,
     };
@@ -137,6 +141,7 @@ pub fn scan(
             }
             return Ok(found);
         };
+        found.epoch_seen = found.epoch_seen.max(behind.epoch_seen);
         if behind.proven_end.max(expect.proven_end) <= found.end {
             return Ok(found);
         }
@@ -144,6 +149,27 @@ pub fn scan(
         found.take(&behind.header, behind.position, expect, visit);
         position = found.end_position;
     }
+}
+
+/// Whether `source` holds a whole frame of `log` at or after offset `base`, anywhere.
+///
+/// # Errors
+/// Only the device's.
+pub fn holds_frame(source: &dyn FrameSource, log: LogId, base: Offset) -> io::Result<bool> {
+    let mut window = Window::new(source);
+    let any = Next {
+        log,
+        offset: base,
+        epoch: LeaderEpoch::ZERO,
+    };
+    let mut at = 0;
+    while let Some(candidate) = window.find_magic(at)? {
+        if any.valid_at(&mut window, candidate)?.is_some() {
+            return Ok(true);
+        }
+        at = candidate + FRAME_ALIGN as u64;
+    }
+    Ok(false)
 }
 
 impl Scan {
@@ -173,6 +199,7 @@ impl Scan {
             self.epochs.push((header.leader_epoch, header.base_offset));
         }
         self.epoch = header.leader_epoch;
+        self.epoch_seen = self.epoch_seen.max(header.leader_epoch);
         self.last_append_time = header.append_time;
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
         self.end = header.end_offset();
@@ -195,6 +222,7 @@ struct Behind {
     position: u64,
     header: BatchHeader,
     proven_end: Offset,
+    epoch_seen: LeaderEpoch,
 }
 
 impl Next {
@@ -240,15 +268,17 @@ impl Next {
                 continue;
             }
             at = candidate + header.frame_len() as u64;
-            match &mut behind {
-                Some(behind) => behind.proven_end = behind.proven_end.max(header.durable_end),
-                None => {
-                    behind = Some(Behind {
-                        position: candidate,
-                        header,
-                        proven_end: header.durable_end,
-                    });
-                }
+            let found = behind.get_or_insert(Behind {
+                position: candidate,
+                header,
+                proven_end: header.durable_end,
+                epoch_seen: header.leader_epoch,
+            });
+            found.proven_end = found.proven_end.max(header.durable_end);
+            found.epoch_seen = found.epoch_seen.max(header.leader_epoch);
+            if header.base_offset < found.header.end_offset() {
+                // Written later, in place of the one found before, which a crash cut off.
+                (found.position, found.header) = (candidate, header);
             }
             if header.durable_end > self.offset {
                 break;

@@ -9,7 +9,7 @@ use super::index::SegmentSummary;
 use super::layout::{index_name, parse_segment_name, segment_name};
 use super::log::{Action, Appended, Durability, Log, LogConfig, ReadStart, SyncJob, WriteJob};
 use super::read::{Walked, Want, gather};
-use crate::base::{LeaderEpoch, LogId, Offset, PartitionId, Timestamp, TopicId};
+use crate::base::{LogId, Offset, PartitionId, Timestamp, TopicId};
 use crate::batch::{Compression, KafkaBatch, KafkaBatchBuilder, kafka};
 use crate::runtime::buffer::{Arena, BLOCK_BYTES, ChunkClass, SLAB_BYTES, align_down, align_up};
 use crate::runtime::disk::File;
@@ -251,6 +251,7 @@ pub(super) fn read(log: &Log, disk: &Disk, arena: &Arena, offset: Offset) -> (Wa
     let want = |verify| Want {
         offset,
         max_bytes: usize::MAX,
+        oversized_first: true,
         verify,
     };
     match log.read_start(offset).unwrap() {
@@ -291,6 +292,3 @@ pub(super) fn read_all(log: &Log, disk: &Disk, arena: &Arena) -> Vec<u8> {
     }
     out
 }
-
-/// Epoch 0 is where every log begins.
-pub(super) const FIRST_EPOCH: LeaderEpoch = LeaderEpoch::ZERO;

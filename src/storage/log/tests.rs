@@ -90,7 +90,10 @@ impl Model {
         let parsed = KafkaBatch::parse(&bytes).unwrap();
         let epoch = self.log.epoch();
         // A full arena is back-pressure; the model just goes on.
-        if let Ok(appended) = self.log.append(&parsed, Timestamp::new(NOW), &self.arena, Vec::new) {
+        if let Ok(appended) = self
+            .log
+            .append(&parsed, Timestamp::new(NOW), &self.arena, Vec::new)
+        {
             let mut stored = bytes;
             kafka::patch(&mut stored, appended.base, epoch);
             self.appended_epoch = Some(epoch);
@@ -128,7 +131,10 @@ impl Model {
             }
             None => {}
         }
-        assert!(self.log.next_action().is_none() || !self.log.is_busy(), "one at a time");
+        assert!(
+            self.log.next_action().is_none() || !self.log.is_busy(),
+            "one at a time"
+        );
     }
 
     fn sync(&mut self) {
@@ -150,6 +156,12 @@ impl Model {
     }
 
     fn retire(&mut self) {
+        let active = self.log.segments.back();
+        if active.is_some_and(|active| active.is_empty() && !active.index_written)
+            && let Some(summary) = self.log.active_summary(Vec::new())
+        {
+            testing::index(&mut self.log, &mut self.disk, &summary);
+        }
         if let Some(retired) = self.log.retire_front(|_| true) {
             self.disk.retire(retired.base);
             let start = self.log.start();
@@ -178,14 +190,25 @@ impl Model {
             if left.is_empty() {
                 break;
             }
-            assert!(left.starts_with(&batch.bytes), "offset {offset}: not the batch at {}", batch.base);
+            assert!(
+                left.starts_with(&batch.bytes),
+                "offset {offset}: not the batch at {}",
+                batch.base
+            );
             left = &left[batch.bytes.len()..];
         }
-        assert!(left.is_empty(), "offset {offset}: {} bytes nobody appended", left.len());
+        assert!(
+            left.is_empty(),
+            "offset {offset}: {} bytes nobody appended",
+            left.len()
+        );
         // In a relaxed topic a batch that left the cache half-written has to wait for its write.
         let waits = self.durability == Durability::Relaxed && matches!(ended, Walked::Needs { .. });
         assert!(ended == Walked::Done || waits, "offset {offset}: {ended:?}");
-        assert!(waits || !bytes.is_empty(), "offset {offset} is visible and not there");
+        assert!(
+            waits || !bytes.is_empty(),
+            "offset {offset} is visible and not there"
+        );
     }
 
     fn check(&self) {
@@ -195,9 +218,15 @@ impl Model {
         let ends: Vec<_> = std::iter::once(log.start())
             .chain(self.expected.iter().map(|batch| batch.end))
             .collect();
-        assert!(log.damaged().len() > 0 || ends.contains(&log.durable()), "durable is a batch boundary");
+        assert!(
+            log.damaged().len() > 0 || ends.contains(&log.durable()),
+            "durable is a batch boundary"
+        );
         let bases: Vec<_> = log.segments().map(|segment| segment.base).collect();
-        assert!(bases.windows(2).all(|pair| pair[0] < pair[1]), "bases rise: {bases:?}");
+        assert!(
+            bases.windows(2).all(|pair| pair[0] < pair[1]),
+            "bases rise: {bases:?}"
+        );
         for segment in log.segments() {
             assert!(segment.synced <= segment.written && segment.written <= segment.chain.end());
             assert!(segment.chain.end() <= segment.capacity, "{segment:?}");
@@ -297,7 +326,10 @@ impl Model {
             assert_eq!(self.log.epoch(), clean.epoch, "a clean start is no new term");
             assert_eq!(self.log.unindexed, 0);
             let named: Vec<_> = self.log.epochs.clone();
-            assert!(epochs.iter().all(|entry| named.contains(entry)), "{epochs:?} became {named:?}");
+            assert!(
+                epochs.iter().all(|entry| named.contains(entry)),
+                "{epochs:?} became {named:?}"
+            );
         }
         self.disk.load(self.directory.path());
     }
@@ -396,7 +428,10 @@ fn nothing_is_appended_to_a_sealed_segment() {
     log.seal_active(Vec::new);
     settle(&mut log, &mut disk);
     assert_eq!(disk.indexes.len(), 2);
-    assert!(log.segments().all(|segment| segment.file.is_none() && segment.on_disk));
+    assert!(
+        log.segments()
+            .all(|segment| segment.file.is_none() && segment.on_disk)
+    );
 }
 
 #[test]
@@ -469,8 +504,12 @@ fn a_log_reduced_to_an_empty_segment_remembers_how_far_it_came() {
     assert!(log.retire_front(|_| true).is_none(), "the successor has no file");
     disk.attach(Offset::new(3), SEGMENT_BYTES_MIN);
     log.attach(Offset::new(3), any_file());
-    assert!(log.retire_front(|_| true).is_none(), "only the old segment says which epoch it was");
-    settle(&mut log, &mut disk);
+    assert!(
+        log.retire_front(|_| true).is_none(),
+        "only the old segment says which epoch it was"
+    );
+    let summary = log.active_summary(Vec::new()).unwrap();
+    testing::index(&mut log, &mut disk, &summary);
     let retired = log.retire_front(|_| true).unwrap();
     disk.retire(retired.base);
     let directory = tempfile::tempdir_in("target").unwrap();
