@@ -604,18 +604,19 @@ impl Log {
     }
 
     fn summary(&self, segment: &Segment, producers: Vec<u8>) -> SegmentSummary {
-        // The epoch in force at the base comes first, so that an empty segment still says how far epochs have come.
         let at_base = self.epochs.partition_point(|(_, offset)| *offset <= segment.base);
-        let in_force = self
-            .epochs
-            .get(at_base.saturating_sub(1))
-            .map_or(self.epoch, |(epoch, _)| *epoch);
-        let later = self.epochs[at_base..]
-            .iter()
-            .take_while(|(_, offset)| *offset < segment.end);
-        let epochs = std::iter::once((in_force, segment.base))
-            .chain(later.copied())
+        let in_force = self.epochs.get(at_base.saturating_sub(1));
+        let in_force = in_force.map(|(epoch, _)| (*epoch, segment.base));
+        let later = self.epochs[at_base..].iter().copied();
+        let mut epochs: Vec<_> = in_force
+            .into_iter()
+            .chain(later)
+            .filter(|(_, offset)| *offset < segment.end)
             .collect();
+        // How far epochs have come, also when no record is of the latest; an empty segment says only this.
+        if epochs.last().is_none_or(|(epoch, _)| *epoch < self.epoch) {
+            epochs.push((self.epoch, segment.end));
+        }
         segment.summary(self.id, epochs, producers)
     }
 

@@ -18,18 +18,18 @@
 //! Runs on the shard's thread before it serves, with blocking direct reads.
 
 use super::error::Error;
-use super::index::SegmentSummary;
+use super::index::{SegmentIndex, SegmentSummary};
 use super::layout::{index_name, parse_segment_name, segment_name};
 use super::log::{Durability, Log, LogConfig, LogImage};
 use super::marker::CleanEnd;
 use super::scan::{Expect, FrameSource, Scan, holds_frame, scan};
 use super::segment::Segment;
-use crate::base::{LeaderEpoch, LogId, Offset};
+use crate::base::{LeaderEpoch, LogId, Offset, Timestamp};
 use crate::batch::{BatchHeader, HEADER_BYTES};
 use crate::runtime::buffer::{AlignedBuffer, BLOCK_BYTES, align_down};
 use crate::runtime::disk::File;
 use rustix::fs::{Mode, OFlags};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -269,9 +269,9 @@ fn open_clean(
 }
 
 fn add_segment(image: &mut LogImage, index: SegmentSummary, file: DirectFile, last: bool) {
-    for (epoch, offset) in &index.epochs {
-        if image.epochs.last().is_none_or(|(known, _)| known < epoch) {
-            image.epochs.push((*epoch, *offset));
+    for (epoch, offset) in index.epochs_with_records() {
+        if image.epochs.last().is_none_or(|(known, _)| *known < epoch) {
+            image.epochs.push((epoch, offset));
         }
     }
     let capacity = file.len;
@@ -294,6 +294,8 @@ impl Scanner<'_> {
     fn run(mut self) -> Result<(LogImage, Report), Error> {
         let mut image = LogImage::default();
         let (mut epoch, mut epoch_seen) = (LeaderEpoch::ZERO, LeaderEpoch::ZERO);
+        let mut producers_at_base = Vec::new();
+        let mut unindexed = Vec::new();
         let last_with_frames = self.last_with_frames()?;
         for at in 0..self.found.len() {
             let segment = &self.found[at];
@@ -302,15 +304,15 @@ impl Scanner<'_> {
                 .index
                 .as_ref()
                 .filter(|index| index.log == self.id && index.base == segment.base);
-            // Epochs an index names are taken, also when it is stale; but they may begin inside the segment, so a scan of
-            // it must not expect them from its first frame.
-            let named = hint
+            // Epochs an index names were led with, also when it is stale; but no frame has to be of them.
+            epoch_seen = hint
                 .iter()
                 .flat_map(|index| &index.epochs)
-                .fold(epoch, |epoch, (known, _)| epoch.max(*known));
+                .fold(epoch_seen, |epoch, (named, _)| epoch.max(*named));
             if let Some(index) = next_base.and_then(|end| usable(segment, self.id, end)) {
-                epoch = named;
-                epoch_seen = epoch_seen.max(named);
+                epoch = index
+                    .epochs_with_records()
+                    .fold(epoch, |epoch, (known, _)| epoch.max(known));
                 self.visitor.restore(&index.producers);
                 let file = DirectFile::open(&segment.path, Access::ReadWrite)?;
                 add_segment(&mut image, index.clone(), file, false);
@@ -323,6 +325,7 @@ impl Scanner<'_> {
             let proven_end = next_base
                 .filter(|_| durable || at < last_with_frames)
                 .unwrap_or(segment.base);
+            producers_at_base = self.visitor.snapshot();
             let (file, scan) = self.scan(segment, epoch, proven_end)?;
             if let Some(next) = next_base.filter(|next| scan.end > *next) {
                 return Err(Error::Invalid {
@@ -333,8 +336,8 @@ impl Scanner<'_> {
                     ),
                 });
             }
-            epoch = named.max(scan.epoch);
-            epoch_seen = epoch_seen.max(epoch).max(scan.epoch_seen);
+            epoch = scan.epoch;
+            epoch_seen = epoch_seen.max(scan.epoch_seen);
             let torn_roll = next_base.is_some_and(|next| scan.end < next);
             let damaged = !scan.damaged.is_empty();
             image.damaged.extend(scan.damaged.iter().cloned());
@@ -343,10 +346,10 @@ impl Scanner<'_> {
                 file.clear_block_from(scan.end_position)
                     .map_err(Error::io("write", &segment.path))?;
             }
-            if damaged {
-                remove_index(segment)?;
+            if damaged && !last {
+                unindexed.push(segment.base);
             }
-            let summary = summarise(self.id, segment.base, epoch, scan);
+            let summary = summarise(self.id, segment.base, scan);
             add_segment(&mut image, summary, file, last);
             // Damage lives only in memory and in the bytes: without an index file the next start finds it again.
             if let Some(added) = image.segments.last_mut() {
@@ -360,7 +363,52 @@ impl Scanner<'_> {
             }
         }
         image.epoch = LeaderEpoch::new(epoch_seen.get() + 1);
+        if let Some(active) = image.segments.last() {
+            self.note_epoch(active.base, image.epoch, producers_at_base)?;
+        }
+        // Only now, because what they said about epochs is in the note.
+        for base in unindexed {
+            self.remove_index(base)?;
+        }
         Ok((image, self.report))
+    }
+
+    /// Records the epoch that is about to be led with, in an index file that claims nothing else: without it the epoch
+    /// would be used again if every trace of it were lost in the next crash.
+    fn note_epoch(&self, base: Offset, epoch: LeaderEpoch, producers: Vec<u8>) -> Result<(), Error> {
+        let note = SegmentSummary {
+            log: self.id,
+            base,
+            end: base,
+            end_position: 0,
+            first_append_time: Timestamp::ZERO,
+            last_append_time: Timestamp::ZERO,
+            max_timestamp: Timestamp::new(i64::MIN),
+            index: SegmentIndex::default(),
+            epochs: vec![(epoch, base)],
+            producers,
+        };
+        let path = self.found[0].path.with_file_name(index_name(base));
+        let new = path.with_extension("idx.new");
+        // By rename, because the file it replaces may be the only one to know the epoch before.
+        std::fs::File::create(&new)
+            .and_then(|mut file| {
+                file.write_all(&note.encode())?;
+                file.sync_all()
+            })
+            .and_then(|()| std::fs::rename(&new, &path))
+            .map_err(Error::io("write", &path))?;
+        super::marker::sync_directory(path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// A damaged segment's index may be right about its end, and would let the next start skip the scan that finds the
+    /// damage.
+    fn remove_index(&self, base: Offset) -> Result<(), Error> {
+        let path = self.found[0].path.with_file_name(index_name(base));
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Index of the last segment that holds a frame of this log, or 0.
@@ -420,20 +468,7 @@ impl Scanner<'_> {
     }
 }
 
-/// A damaged segment's index may be right about its end, and would let the next start skip the scan that finds the damage.
-fn remove_index(segment: &Found) -> Result<(), Error> {
-    let path = segment.path.with_file_name(index_name(segment.base));
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path)(error)),
-        _ => Ok(()),
-    }
-}
-
-fn summarise(id: LogId, base: Offset, epoch: LeaderEpoch, scan: Scan) -> SegmentSummary {
-    let mut epochs = scan.epochs;
-    if epochs.is_empty() {
-        epochs.push((epoch, base));
-    }
+fn summarise(id: LogId, base: Offset, scan: Scan) -> SegmentSummary {
     SegmentSummary {
         log: id,
         base,
@@ -443,7 +478,7 @@ fn summarise(id: LogId, base: Offset, epoch: LeaderEpoch, scan: Scan) -> Segment
         last_append_time: scan.last_append_time,
         max_timestamp: scan.max_timestamp,
         index: scan.index,
-        epochs,
+        epochs: scan.epochs,
         producers: Vec::new(),
     }
 }
