@@ -723,15 +723,15 @@ impl Log {
         ))
     }
 
-    /// Removes the oldest segment if `expired` says so and it is not the last that records the log's end and epoch. An
-    /// empty successor records them in its index file ([`active_summary`](Self::active_summary)) and nowhere else, so
+    /// Removes the oldest segment if `expired` says so and it is not the last that records the log's end and epoch. A
+    /// successor without a durable record records them in its index file ([`active_summary`](Self::active_summary)) and nowhere else, so
     /// that has to be written first.
     #[must_use]
     pub fn retire_front(&mut self, expired: impl FnOnce(&Segment) -> bool) -> Option<Retired> {
         let recorded = self
             .segments
             .get(1)
-            .is_some_and(|next| next.on_disk && (!next.is_empty() || next.index_written));
+            .is_some_and(|next| next.on_disk && (self.durable > next.base || next.index_written));
         let front = self.segments.front()?;
         if !recorded || !front.sealed || !front.is_durable() || !expired(front) {
             return None;

@@ -146,7 +146,7 @@ impl FrameSource for DirectFile {
 /// Opens the log in `directory`, which may be missing or empty (a log that never held anything).
 ///
 /// # Errors
-/// A file that cannot be read, or names that contradict each other. Damage inside files is not an error: it is in
+/// A file that cannot be read. Damage inside files is not an error: it is in
 /// [`Log::damaged`].
 pub fn open(
     directory: &Path,
@@ -326,16 +326,7 @@ impl Scanner<'_> {
                 .filter(|_| durable || at < last_with_frames)
                 .unwrap_or(segment.base);
             producers_at_base = self.visitor.snapshot();
-            let (file, scan) = self.scan(segment, epoch, proven_end)?;
-            if let Some(next) = next_base.filter(|next| scan.end > *next) {
-                return Err(Error::Invalid {
-                    path: segment.path.clone(),
-                    reason: format!(
-                        "it holds offsets up to {}, the next segment begins at {next}",
-                        scan.end
-                    ),
-                });
-            }
+            let (file, scan) = self.scan(segment, epoch, proven_end, next_base)?;
             epoch = scan.epoch;
             epoch_seen = epoch_seen.max(scan.epoch_seen);
             let torn_roll = next_base.is_some_and(|next| scan.end < next);
@@ -438,6 +429,7 @@ impl Scanner<'_> {
         segment: &Found,
         epoch: LeaderEpoch,
         proven_end: Offset,
+        limit: Option<Offset>,
     ) -> Result<(DirectFile, Scan), Error> {
         let file = DirectFile::open(&segment.path, Access::ReadWrite)?;
         file.sync().map_err(Error::io("sync", &segment.path))?;
@@ -446,6 +438,7 @@ impl Scanner<'_> {
             base: segment.base,
             epoch,
             proven_end,
+            limit,
             index_interval_bytes: self.config.index_interval_bytes,
         };
         let visitor = &mut self.visitor;

@@ -67,6 +67,8 @@ pub struct Expect {
     pub epoch: LeaderEpoch,
     /// The log is known to have been durable up to here from outside this segment.
     pub proven_end: Offset,
+    /// Where the next segment begins: frames beyond are left over from before a crash cut them off.
+    pub limit: Option<Offset>,
     /// Log bytes per index entry.
     pub index_interval_bytes: u64,
 }
@@ -127,6 +129,7 @@ pub fn scan(
         let next = Next {
             log: expect.log,
             offset: found.end,
+            limit: expect.limit,
             epoch: found.epoch,
         };
         if let Some((at, header)) = next.at_or_padded(&mut window, position)? {
@@ -160,6 +163,7 @@ pub fn holds_frame(source: &dyn FrameSource, log: LogId, base: Offset) -> io::Re
     let any = Next {
         log,
         offset: base,
+        limit: None,
         epoch: LeaderEpoch::ZERO,
     };
     let mut at = 0;
@@ -214,6 +218,7 @@ impl Scan {
 struct Next {
     log: LogId,
     offset: Offset,
+    limit: Option<Offset>,
     epoch: LeaderEpoch,
 }
 
@@ -247,6 +252,9 @@ impl Next {
             return Ok(None);
         };
         if header.log != self.log || header.leader_epoch < self.epoch || header.base_offset < self.offset {
+            return Ok(None);
+        }
+        if self.limit.is_some_and(|limit| header.end_offset() > limit) {
             return Ok(None);
         }
         let start = position + HEADER_BYTES as u64;
