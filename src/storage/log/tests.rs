@@ -238,7 +238,6 @@ impl Model {
 
     fn crash(&mut self) {
         let acked = self.log.durable();
-        let known = self.log.damaged().to_vec();
         let epoch = self.log.epoch();
         // An attach that was under way may or may not have got its name.
         if let Some((base, capacity)) = self.attaching.take()
@@ -271,12 +270,7 @@ impl Model {
             "the log ends where a batch ends"
         );
         self.expected.truncate(survivors);
-        for range in self.log.damaged() {
-            assert!(
-                self.durability == Durability::Relaxed && (range.start >= acked || known.contains(range)),
-                "nothing below {acked} is damaged: {range:?}"
-            );
-        }
+        assert_eq!(self.log.damaged(), [], "nothing rots here");
         self.crashes += 1;
         self.read_everything();
         // A crash during recovery, or right after it, changes nothing.
@@ -365,7 +359,7 @@ impl Model {
 }
 
 fn run(seed: u64, durability: Durability) {
-    let steps = std::env::var("CORELOG_STEPS").map_or(600, |steps| steps.parse().unwrap());
+    let steps = std::env::var("CORELOG_STEPS").map_or(400, |steps| steps.parse().unwrap());
     println!("CORELOG_SEED={seed} {durability:?}");
     let mut model = Model::new(seed, durability);
     for _ in 0..steps {
@@ -375,7 +369,7 @@ fn run(seed: u64, durability: Durability) {
 }
 
 fn seeds() -> Vec<u64> {
-    std::env::var("CORELOG_SEED").map_or_else(|_| (0..12).collect(), |seed| vec![seed.parse().unwrap()])
+    std::env::var("CORELOG_SEED").map_or_else(|_| (0..8).collect(), |seed| vec![seed.parse().unwrap()])
 }
 
 #[test]
@@ -449,7 +443,6 @@ fn nothing_is_appended_to_a_sealed_segment() {
 fn turning_a_relaxed_log_durable_first_syncs_what_was_only_written() {
     let (mut log, mut disk, arena) = small(Durability::Relaxed);
     append(&mut log, &arena, &batch(1, 100, 1, NOW), NOW);
-    log.seal_active(Vec::new);
     append(&mut log, &arena, &batch(1, 100, 2, NOW), NOW);
     while let Some(action) = log.next_action() {
         match action {
@@ -477,6 +470,30 @@ fn turning_a_relaxed_log_durable_first_syncs_what_was_only_written() {
     for image in disk.segments.values() {
         assert!(image.cache == image.durable);
     }
+}
+
+#[test]
+fn a_relaxed_log_syncs_a_segment_before_it_begins_the_next() {
+    let (mut log, mut disk, arena) = small(Durability::Relaxed);
+    append(&mut log, &arena, &batch(1, 100, 1, NOW), NOW);
+    log.seal_active(Vec::new);
+    append(&mut log, &arena, &batch(1, 100, 2, NOW), NOW);
+    while let Some(action) = log.next_action() {
+        match action {
+            Action::Attach { base, capacity } => {
+                assert_eq!(base, Offset::ZERO);
+                disk.attach(base, capacity);
+                log.attach(base, any_file());
+            }
+            Action::Write(job) => {
+                disk.write(&job, &bytes_of(&job));
+                log.wrote(&job);
+            }
+        }
+    }
+    let job = log.urgent_sync().expect("the log cannot go on");
+    testing::sync(&mut log, &mut disk, &job);
+    assert!(matches!(log.next_action(), Some(Action::Attach { base, .. }) if base == Offset::new(1)));
 }
 
 #[test]
