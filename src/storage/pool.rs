@@ -256,3 +256,6 @@ pub fn scan_directory(directory: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     }
     Ok(ready)
 }
+
+#[cfg(test)]
+mod tests;

@@ -272,7 +272,8 @@ fn add_segment(image: &mut LogImage, index: SegmentSummary, file: DirectFile, la
             image.epochs.push((epoch, offset));
         }
     }
-    let capacity = file.len;
+    // Whole blocks: a write that reached beyond would grow the file.
+    let capacity = align_down(file.len);
     let file = last.then(|| File::from_fd(file.fd));
     let mut segment = Segment::opened(index, file, capacity);
     segment.sealed = !last;

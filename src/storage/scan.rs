@@ -244,7 +244,7 @@ impl Next {
 
     fn search(self, window: &mut Window<'_>, position: u64) -> io::Result<Option<Behind>> {
         let mut behind: Option<Behind> = None;
-        let mut at = position + FRAME_ALIGN as u64;
+        let mut at = position;
         while let Some(candidate) = window.find_magic(at)? {
             at = candidate + FRAME_ALIGN as u64;
             let Some(header) = self.valid_at(window, candidate)? else {

@@ -19,6 +19,8 @@ const NOW: i64 = 1_700_000_000_000;
 struct Expected {
     base: Offset,
     end: Offset,
+    epoch: LeaderEpoch,
+    max_timestamp: Timestamp,
     bytes: Vec<u8>,
 }
 
@@ -75,6 +77,7 @@ impl Model {
             _ => self.crash(),
         }
         self.check();
+        self.check_lookups();
     }
 
     fn append(&mut self) {
@@ -86,7 +89,8 @@ impl Model {
         };
         let records = 1 + self.random.below(3);
         let fill = u8::try_from(self.random.below(251)).unwrap();
-        let bytes = batch(records, usize::try_from(value_bytes).unwrap(), fill, NOW);
+        let at = NOW + i64::try_from(self.random.below(1_000)).unwrap();
+        let bytes = batch(records, usize::try_from(value_bytes).unwrap(), fill, at);
         let parsed = KafkaBatch::parse(&bytes).unwrap();
         let epoch = self.log.epoch();
         // A full arena is back-pressure; the model just goes on.
@@ -94,12 +98,14 @@ impl Model {
             .log
             .append(&parsed, Timestamp::new(NOW), &self.arena, Vec::new)
         {
-            let mut stored = bytes;
+            let mut stored = bytes.clone();
             kafka::patch(&mut stored, appended.base, epoch);
             self.appended_epoch = Some(epoch);
             self.expected.push(Expected {
                 base: appended.base,
                 end: appended.end,
+                epoch,
+                max_timestamp: KafkaBatch::parse(&bytes).unwrap().max_timestamp(),
                 bytes: stored,
             });
         }
@@ -233,6 +239,37 @@ impl Model {
         }
         if self.durability == Durability::Durable {
             assert_eq!(log.visible(), log.durable());
+        }
+    }
+
+    /// Where epochs end and times begin, against a walk over every batch.
+    fn check_lookups(&mut self) {
+        let log = &self.log;
+        let leads = log.epoch().get();
+        for asked in (0..=leads + 1).map(LeaderEpoch::new) {
+            let naive = if asked.get() >= leads {
+                (asked.get() == leads).then_some((asked, log.next()))
+            } else {
+                let last = self.expected.iter().rfind(|batch| batch.epoch <= asked);
+                last.map(|last| (last.epoch, last.end))
+            };
+            if !self.expected.is_empty() || asked.get() >= leads {
+                assert_eq!(log.epoch_end(asked), naive, "epoch {asked}");
+            }
+        }
+        let asked = Timestamp::new(NOW + i64::try_from(self.random.below(1_010)).unwrap());
+        let young = self.expected.iter().find(|batch| batch.max_timestamp >= asked);
+        match (log.time_floor(asked), young) {
+            (Some(floor), Some(young)) => {
+                assert!(
+                    log.start() <= floor && floor <= young.base,
+                    "{floor} for {}",
+                    young.base
+                );
+            }
+            (None, Some(young)) => assert!(young.end > log.visible()),
+            (Some(floor), None) => panic!("{floor} for a time nobody wrote"),
+            (None, None) => {}
         }
     }
 
