@@ -378,7 +378,7 @@ impl Scanner<'_> {
             })
             .and_then(|()| std::fs::rename(&new, &path))
             .map_err(Error::io("write", &path))?;
-        super::marker::sync_directory(path.parent().unwrap_or(Path::new(".")))
+        super::marker::sync_directory(path.parent().unwrap_or_else(|| Path::new(".")))
     }
 
     /// A damaged segment's index may be right about its end, and would let the next start skip the scan that finds the

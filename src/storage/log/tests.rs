@@ -225,7 +225,7 @@ impl Model {
             .chain(self.expected.iter().map(|batch| batch.end))
             .collect();
         assert!(
-            log.damaged().len() > 0 || ends.contains(&log.durable()),
+            !log.damaged().is_empty() || ends.contains(&log.durable()),
             "durable is a batch boundary"
         );
         let bases: Vec<_> = log.segments().map(|segment| segment.base).collect();
@@ -299,10 +299,10 @@ impl Model {
         let next = self.log.next();
         let survivors = self.expected.partition_point(|batch| batch.end <= next);
         assert!(
-            self.log.damaged().len() > 0
+            !self.log.damaged().is_empty()
                 || self.expected[..survivors]
                     .last()
-                    .map_or(self.log.start(), |batch| batch.end)
+                    .map_or_else(|| self.log.start(), |batch| batch.end)
                     == next,
             "the log ends where a batch ends"
         );
