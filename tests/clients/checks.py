@@ -107,18 +107,20 @@ def stored_batches(brokers, topic, partition):
 
 def _fetch(sock, topic, partition, offset):
     name = topic.encode()
-    request = struct.pack(">hhih", 1, 4, 7, -1)
-    request += struct.pack(">iiiib", -1, 500, 1, 16 << 20, 0)
+    # Version 10 is the first that may carry zstd.
+    request = struct.pack(">hhih", 1, 10, 7, -1)
+    request += struct.pack(">iiiibii", -1, 500, 1, 16 << 20, 0, 0, -1)
     request += struct.pack(">ih", 1, len(name)) + name
-    request += struct.pack(">iiqi", 1, partition, offset, 16 << 20)
+    request += struct.pack(">iiiqqi", 1, partition, -1, offset, -1, 16 << 20)
+    request += struct.pack(">i", 0)
     sock.sendall(struct.pack(">i", len(request)) + request)
     answer = _exactly(sock, struct.unpack(">i", _exactly(sock, 4))[0])
-    correlation, _throttle, topics, name_length = struct.unpack_from(">iiih", answer)
-    expect((correlation, topics), (7, 1), "fetch answer")
-    at = 14 + name_length
-    partitions, index, error, high_watermark, _stable, aborted = struct.unpack_from(">iihqqi", answer, at)
+    correlation, _throttle, code, _session, topics, name_length = struct.unpack_from(">iihiih", answer)
+    expect((correlation, code, topics), (7, 0, 1), "fetch answer")
+    at = 20 + name_length
+    partitions, index, error, high_watermark, _stable, _start, aborted = struct.unpack_from(">iihqqqi", answer, at)
     expect((partitions, index, error), (1, partition, 0), "fetched partition")
-    at += 30 + 16 * max(aborted, 0)
+    at += 38 + 16 * max(aborted, 0)
     (length,) = struct.unpack_from(">i", answer, at)
     expect(length >= 0, True, "records length is not null")
     return high_watermark, answer[at + 4 : at + 4 + length]

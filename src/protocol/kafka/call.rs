@@ -14,7 +14,7 @@ use super::api::ApiKey;
 use super::header::ResponseHeader;
 use super::messages::Message;
 use super::session::outbox::Outbox;
-use super::wire::{DecodeError, Encoded, Writer};
+use super::wire::{DecodeError, Encoded, Reader, Writer};
 use crate::runtime::local::Permit;
 use crate::shard::Shard;
 use crate::shard::request::FrameBytes;
@@ -70,9 +70,13 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Decodes the body, borrowing from the frame.
+    /// Decodes the body, borrowing from the frame. Bytes after it are passed over, as Kafka does: librdkafka 2.16 sends
+    /// three behind a Metadata request that names topics.
     pub(super) fn decode<'a, M: Message<'a>>(&'a self) -> Result<M, DecodeError> {
-        M::decode(self.frame.get(self.body_at..).unwrap_or_default(), self.version)
+        M::decode_from(
+            &mut Reader::new(self.frame.get(self.body_at..).unwrap_or_default()),
+            self.version,
+        )
     }
 
     /// Encodes the answer in the request's version.
@@ -105,6 +109,12 @@ impl Call {
                 Answer::Close("an answer could not be encoded")
             }
         }
+    }
+
+    /// Waits for this request's turn, then for `bytes` of response memory. In this order: see [`Outbox`].
+    pub(super) async fn reserve(&self, bytes: usize) -> Permit {
+        self.outbox.wait_turn(self.sequence).await;
+        self.shard.response_budget().acquire(bytes).await
     }
 
     /// Counts a request that was answered with an error, in whole or in part.

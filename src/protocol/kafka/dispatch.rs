@@ -15,7 +15,8 @@ use super::api::{ADVERTISED, ApiKey};
 use super::call::{Answer, Call, Outcome, PendingAnswer};
 use super::handlers::{
     api_versions, create_partitions, create_topics, delete_topics, describe_cluster, describe_configs, fetch,
-    incremental_alter_configs, init_producer_id, list_offsets, metadata, offset_for_leader_epoch, produce,
+    find_coordinator, incremental_alter_configs, init_producer_id, list_offsets, metadata,
+    offset_for_leader_epoch, produce,
 };
 use super::header::RequestHeader;
 use crate::runtime::executor;
@@ -57,14 +58,13 @@ pub(super) async fn begin(call: Call, route: Route) -> PendingAnswer {
         ApiKey::Fetch => task(fetch::handle(call)),
         ApiKey::ListOffsets => task(list_offsets::handle(call)),
         ApiKey::Metadata => task(metadata::handle(call)),
-        // No coordinator exists yet, and `route` refuses what is not advertised.
-        ApiKey::FindCoordinator => Box::pin(ready(Answer::Close("unknown API"))),
+        ApiKey::FindCoordinator => now(find_coordinator::handle(&call)),
         ApiKey::ApiVersions => now(api_versions::handle(&call)),
         ApiKey::CreateTopics => task(create_topics::handle(call)),
         ApiKey::DeleteTopics => task(delete_topics::handle(call)),
         ApiKey::InitProducerId => task(init_producer_id::handle(call)),
         ApiKey::OffsetForLeaderEpoch => task(offset_for_leader_epoch::handle(call)),
-        ApiKey::DescribeConfigs => now(describe_configs::handle(&call)),
+        ApiKey::DescribeConfigs => task(describe_configs::handle(call)),
         ApiKey::CreatePartitions => task(create_partitions::handle(call)),
         ApiKey::IncrementalAlterConfigs => task(incremental_alter_configs::handle(call)),
         ApiKey::DescribeCluster => now(describe_cluster::handle(&call)),
@@ -122,7 +122,7 @@ mod tests {
         for (key, version) in [
             (999, 0),
             (-1, 0),
-            (10, 0),
+            (10, 7),
             (0, 2),
             (0, 12),
             (1, 3),

@@ -2,8 +2,8 @@
 //!
 //! Always a fresh id with epoch 0, also for a producer that has one and asks for its next epoch (KIP-360): a fresh id
 //! starts its sequences over just as well, and nothing has to be remembered. A transactional id is refused with
-//! `TRANSACTIONAL_ID_AUTHORIZATION_FAILED`, which every client takes as final; FindCoordinator is not served, so
-//! transactional producers normally fail before they get here.
+//! `TRANSACTIONAL_ID_AUTHORIZATION_FAILED`, which every client takes as final; FindCoordinator knows no
+//! coordinator, so transactional producers normally fail before they get here.
 
 use crate::protocol::kafka::call::{Call, Outcome};
 use crate::protocol::kafka::errors::ErrorCode;
