@@ -134,7 +134,7 @@ impl Shard {
 
     /// Appends one batch; `None` when there is no memory now.
     fn append_one(self: &Rc<Self>, frame: &FrameBytes, part: &ProducePart) -> Option<Booked> {
-        if self.failed.get() {
+        if self.failed.get() || self.sealed.get() {
             return Some(Err(ProduceError::Storage));
         }
         let Some(partition) = self
