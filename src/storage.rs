@@ -30,5 +30,7 @@ pub mod read;
 pub mod recovery;
 pub mod scan;
 pub mod segment;
+#[cfg(test)]
+mod testing;
 
 pub use error::{Error, ReadError};

@@ -46,3 +46,12 @@ pub fn wall_ms() -> Timestamp {
             .max(0),
     )
 }
+
+/// Blocks the calling thread. For start-up only: a sleeping shard stalls every client it serves.
+pub fn block_for(duration: Duration) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place the rest of the crate is kept from"
+    )]
+    std::thread::sleep(duration);
+}

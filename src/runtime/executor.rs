@@ -121,16 +121,21 @@ pub async fn yield_if_needed() {
 /// Waits for `future` at most `limit`; `None` when time ran out. The future is dropped then, so it must not own
 /// memory the kernel is using (our disk operations keep theirs alive themselves).
 pub async fn timeout<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let deadline = super::clock::now().after(limit);
     let mut future = std::pin::pin!(future);
-    let mut timer = glommio::timer::Timer::new(limit);
+    let mut timer = None;
     std::future::poll_fn(|cx| {
         if let Poll::Ready(value) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(value));
         }
-        match Pin::new(&mut timer).poll(cx) {
-            Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+        let left = deadline.since(super::clock::now());
+        if left.is_zero() {
+            return Poll::Ready(None);
         }
+        // glommio's timer registers anew at every poll and forgets the registration before, which then stays until it
+        // expires: a body arriving in many pieces would leave one behind for each. Dropped, a timer cleans up.
+        let fresh = timer.insert(glommio::timer::Timer::new(left));
+        Pin::new(fresh).poll(cx).map(|_| None)
     })
     .await
 }

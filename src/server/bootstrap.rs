@@ -44,6 +44,11 @@ pub const EXIT_SECOND_SIGNAL: i32 = 130;
 /// Time shards get to answer pending requests with a storage error before the process exits.
 const FAILED_DISK_GRACE: Duration = Duration::from_millis(200);
 
+/// How long a taken port is tried again at start, and how often.
+const BIND_PATIENCE: Duration = Duration::from_secs(3);
+/// See [`BIND_PATIENCE`].
+const BIND_RETRY: Duration = Duration::from_millis(10);
+
 /// Polling below this many cores takes time from the clients beside the broker.
 const CORES_FOR_POLLING: usize = 4;
 
@@ -388,11 +393,12 @@ impl Sockets {
     fn bind(config: &Config, shards: usize) -> Result<Self, ServeError> {
         let listen = config.kafka.listen.0;
         let taken = |address: SocketAddr| move |error: std::io::Error| ServeError::Listen { address, error };
-        let first = BoundSocket::bind(listen, true).map_err(taken(listen))?;
+        let bind = |address, shared| patiently(|| BoundSocket::bind(address, shared)).map_err(taken(address));
+        let first = bind(listen, true)?;
         let kafka = first.address();
         let mut base = vec![first];
         for _ in 1..shards {
-            base.push(BoundSocket::bind(kafka, true).map_err(taken(kafka))?);
+            base.push(bind(kafka, true)?);
         }
         let mut per_core = Vec::new();
         let mut lists = Vec::new();
@@ -401,14 +407,14 @@ impl Sockets {
             if config.kafka.advertise == config::Advertise::PerCore {
                 let port = u16::try_from(usize::from(kafka.port()) + 1 + index).unwrap_or(0);
                 let address = SocketAddr::new(kafka.ip(), port);
-                let own = BoundSocket::bind(address, false).map_err(taken(address))?;
+                let own = bind(address, false)?;
                 per_core.push(own.address());
                 list.push(own);
             }
             lists.push(list);
         }
         let address = config.admin.listen.0;
-        let admin = std::net::TcpListener::bind(address).map_err(taken(address))?;
+        let admin = patiently(|| std::net::TcpListener::bind(address)).map_err(taken(address))?;
         admin.set_nonblocking(true).map_err(taken(address))?;
         let admin_address = admin.local_addr().map_err(taken(address))?;
         Ok(Self {
@@ -422,6 +428,23 @@ impl Sockets {
 
     fn take(&mut self, shard: usize) -> Vec<BoundSocket> {
         std::mem::take(&mut self.shards[shard])
+    }
+}
+
+/// Binds, trying again for a moment while the address is in use: the kernel tears down the rings of a killed broker after
+/// the process is gone, and its sockets with them.
+fn patiently<T>(bind: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
+    let begun = clock::now();
+    loop {
+        match bind() {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AddrInUse
+                    && clock::now().since(begun) < BIND_PATIENCE =>
+            {
+                clock::block_for(BIND_RETRY);
+            }
+            done => return done,
+        }
     }
 }
 

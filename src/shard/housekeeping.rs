@@ -114,9 +114,9 @@ impl Shard {
             if partition.log.borrow_mut().roll_active(producers) {
                 self.drive(partition);
                 partition.quiet().await;
-                self.write_empty_index(partition).await;
             }
         }
+        self.write_empty_index(partition).await;
         loop {
             let size = partition.log.borrow().size_bytes();
             let over = |segment: &Segment| {
@@ -132,14 +132,23 @@ impl Shard {
     /// An empty active segment is all that is left of a log whose records expired: its index file keeps the leader epoch
     /// and the producers across a crash.
     async fn write_empty_index(&self, partition: &Partition) {
-        let summary = partition
-            .log
-            .borrow()
-            .active_summary(partition.producers.borrow().encode());
+        let summary = {
+            let log = partition.log.borrow();
+            let active = log.segments().next_back();
+            if log.segments().len() < 2
+                || active.is_none_or(|active| !active.is_empty() || active.index_written)
+            {
+                return;
+            }
+            log.active_summary(partition.producers.borrow().encode())
+        };
         let Some(summary) = summary else { return };
         if let Err(error) = self.write_index(partition, &summary).await {
             tracing::warn!(%error, log = %partition.id, "cannot write the index file of an empty segment");
+            return;
         }
+        // Until here the log refuses to retire what is in front of it.
+        partition.log.borrow_mut().empty_index_written(&summary);
     }
 
     async fn remove_segment(self: &Rc<Self>, partition: &Rc<Partition>, retired: &Retired) {

@@ -115,11 +115,15 @@ impl Shard {
         summary: &SegmentSummary,
     ) -> io::Result<()> {
         let path = partition.directory.join(index_name(summary.base));
-        let file = self.disk.open_direct(&path, OpenMode::BufferedCreate).await?;
+        // By rename: the file it replaces may be all that remembers the log's epoch.
+        let new = path.with_extension("idx.new");
+        let file = self.disk.open_direct(&new, OpenMode::BufferedCreate).await?;
         self.disk
             .write_buffered(&file, 0, summary.encode().into())
             .await?;
-        self.disk.sync(&file).await
+        self.disk.sync(&file).await?;
+        self.disk.rename(&new, &path).await?;
+        self.disk.sync_directory(&partition.directory).await
     }
 }
 
@@ -138,6 +142,12 @@ async fn drive(shard: Rc<Shard>, partition: Rc<Partition>) {
                 shard.attach(&partition, base, capacity).await;
             }
             None => {
+                // A log that was relaxed until now acks nothing before what it wrote then is synced.
+                let owed = partition.log.borrow().next_sync();
+                if let Some(job) = owed.filter(|_| partition.log.borrow().is_durable_mode()) {
+                    shard.sync(&partition, job).await;
+                    continue;
+                }
                 shard.write_indexes(&partition).await;
                 // More may have been appended while the index was written.
                 if partition.log.borrow().is_idle() {

@@ -6,6 +6,9 @@
 //! and the producers known at its end. It is written when a segment is sealed or the broker stops cleanly, and may be
 //! missing or stale at any time: then the segment is scanned and it is made again.
 //!
+//! An epoch whose first offset is the end has no record in the segment: it says how far the log's epoch had come when the
+//! file was written. After an unclean start the active segment has a file that says just that, with its end at its base.
+//!
 //! ```text
 //! <base>.idx, little-endian
 //!   0  4  magic "CLX1"            4  4  crc32c of everything from 8
@@ -106,13 +109,22 @@ pub struct SegmentSummary {
     pub max_timestamp: Timestamp,
     /// Sparse entries.
     pub index: SegmentIndex,
-    /// Leader epochs that begin in this segment, with their first offsets.
+    /// Leader epochs of this segment with their first offsets, then perhaps the log's own, at `end`.
     pub epochs: Vec<(LeaderEpoch, Offset)>,
     /// Snapshot of the producers at `end`.
     pub producers: Vec<u8>,
 }
 
 impl SegmentSummary {
+    /// The leader epochs that records of the segment have.
+    pub fn epochs_with_records(&self) -> impl Iterator<Item = (LeaderEpoch, Offset)> {
+        let end = self.end;
+        self.epochs
+            .iter()
+            .copied()
+            .filter(move |(_, offset)| *offset < end)
+    }
+
     /// The file's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

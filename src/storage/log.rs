@@ -169,7 +169,8 @@ pub struct Log {
     visible: Offset,
     damaged: Vec<Range<Offset>>,
     writing: bool,
-    attaching: bool,
+    /// Base and capacity of the file that was asked for.
+    attaching: Option<(Offset, u64)>,
     /// Sealed segments whose index file is still to be written.
     unindexed: usize,
     next_class: ChunkClass,
@@ -215,7 +216,7 @@ impl Log {
             visible: next,
             damaged: image.damaged,
             writing: false,
-            attaching: false,
+            attaching: None,
             next_class: ChunkClass::Small,
         }
     }
@@ -230,6 +231,12 @@ impl Log {
     #[must_use]
     pub fn config(&self) -> LogConfig {
         self.config
+    }
+
+    /// Whether an ack of what is appended now means durable.
+    #[must_use]
+    pub fn is_durable_mode(&self) -> bool {
+        self.config.durability == Durability::Durable
     }
 
     /// Changes the configuration for what is appended from now on.
@@ -287,7 +294,7 @@ impl Log {
     /// Whether a write or an attach is out.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.writing || self.attaching
+        self.writing || self.attaching.is_some()
     }
 
     /// Whether there is nothing to write and nothing out.
@@ -388,6 +395,8 @@ impl Log {
             .last()
             .is_none_or(|(epoch, _)| *epoch != header.leader_epoch)
         {
+            // An epoch without a record is none.
+            self.epochs.pop_if(|(_, offset)| *offset == header.base_offset);
             self.epochs.push((header.leader_epoch, header.base_offset));
         }
         self.next = header.end_offset();
@@ -422,15 +431,21 @@ impl Log {
         let previous = self.segments.back().map(|segment| segment.capacity);
         self.seal_active(producers);
         let capacity = next_capacity(previous, self.config.segment_bytes, frame_len);
+        // An empty segment too small for its first frame is replaced: two segments of one base would share a file name.
+        self.segments.pop_back_if(|active| active.is_empty());
         self.segments.push_back(Segment::empty(self.next, capacity));
     }
 
     /// Ends the active segment, if it holds anything; the next append begins another.
     pub fn seal_active(&mut self, producers: impl FnOnce() -> Vec<u8>) {
-        if let Some(active) = self.segments.back_mut().filter(|active| !active.sealed) {
+        let active = self.segments.back_mut();
+        if let Some(active) = active.filter(|active| !active.sealed && !active.is_empty()) {
             active.sealed = true;
-            active.producers_at_end = producers();
-            self.unindexed += usize::from(active.wants_index());
+            if active.wants_index() {
+                active.producers_at_end = producers();
+                self.unindexed += 1;
+            }
+            active.close_if_finished();
         }
     }
 
@@ -450,19 +465,19 @@ impl Log {
         if self.is_busy() {
             return None;
         }
-        let durable = self.config.durability == Durability::Durable;
         let index = self.first_unwritten()?;
+        // A durable write makes its own bytes durable and no others. Where older ones still wait for a sync (the log was
+        // relaxed until now), this write joins them: it must not be acked before they are.
+        let durable = self.is_durable_mode() && !self.owes_sync();
         let segment = &mut self.segments[index];
         let Some(file) = segment.file.clone() else {
             assert!(
                 !segment.on_disk,
                 "a segment keeps its file while it has bytes to write"
             );
-            self.attaching = true;
-            return Some(Action::Attach {
-                base: segment.base,
-                capacity: segment.capacity,
-            });
+            let (base, capacity) = (segment.base, segment.capacity);
+            self.attaching = Some((base, capacity));
+            return Some(Action::Attach { base, capacity });
         };
         let position = align_down(segment.written);
         let end_position = segment.chain.end().min(position + WRITE_BYTES_MAX);
@@ -491,10 +506,13 @@ impl Log {
         found
     }
 
-    /// A file was named, synced and opened for the segment at `base`.
+    /// A file was named, synced and opened for the segment at `base`. If the segment was replaced by a larger one
+    /// meanwhile, the file is let go, and the action is given again; the new file takes the name over.
     pub fn attach(&mut self, base: Offset, file: File) {
-        self.attaching = false;
-        if let Some(segment) = self.segment_mut(base) {
+        let Some((_, capacity)) = self.attaching.take() else {
+            return;
+        };
+        if let Some(segment) = self.segment_mut(base).filter(|s| s.capacity == capacity) {
             segment.file = Some(file);
             segment.on_disk = true;
         }
@@ -502,7 +520,7 @@ impl Log {
 
     /// No file could be had (the disk is full); the action will be given again.
     pub fn attach_failed(&mut self) {
-        self.attaching = false;
+        self.attaching = None;
     }
 
     /// A write completed.
@@ -514,26 +532,33 @@ impl Log {
         segment.written = job.end_position;
         if job.durable {
             let durable = segment.advance_synced(job.end_position);
+            segment.close_if_finished();
             self.advance_durable(durable);
         }
     }
 
-    /// A segment of a relaxed log that has written bytes to make durable, oldest first.
+    /// Whether written bytes wait for [`next_sync`](Self::next_sync). In a durable log they do only after it was relaxed,
+    /// and then nothing becomes durable before that sync, which is to be done at once.
+    #[must_use]
+    pub fn owes_sync(&self) -> bool {
+        self.oldest_unsynced().is_some()
+    }
+
+    fn oldest_unsynced(&self) -> Option<&Segment> {
+        let newest_first = self.segments.iter().rev();
+        newest_first
+            .take_while(|segment| !segment.sealed || !segment.is_durable())
+            .filter(|segment| segment.synced < segment.written)
+            .last()
+    }
+
+    /// A segment that has written bytes to make durable, oldest first.
     #[must_use]
     pub fn next_sync(&self) -> Option<SyncJob> {
-        let segment = self
-            .segments
-            .iter()
-            .rev()
-            .take_while(|s| !s.sealed || s.synced < s.written)
-            .last()?;
-        let file = segment
-            .file
-            .clone()
-            .filter(|_| segment.synced < segment.written)?;
+        let segment = self.oldest_unsynced()?;
         Some(SyncJob {
             base: segment.base,
-            file,
+            file: segment.file.clone()?,
             position: segment.written,
         })
     }
@@ -542,6 +567,7 @@ impl Log {
     pub fn synced(&mut self, job: &SyncJob) {
         if let Some(segment) = self.segment_mut(job.base) {
             let durable = segment.advance_synced(job.position);
+            segment.close_if_finished();
             self.advance_durable(durable);
         }
     }
@@ -568,23 +594,29 @@ impl Log {
         Some(self.summary(segment, segment.producers_at_end.clone()))
     }
 
-    /// What the index file of the active segment would say now, for a clean stop. `None` for a log without a file.
+    /// What the index file of the active segment would say now, for a clean stop. `None` for a log without a file, and for
+    /// a damaged segment, which must be scanned whenever it is opened.
     #[must_use]
     pub fn active_summary(&self, producers: Vec<u8>) -> Option<SegmentSummary> {
-        let active = self.segments.back().filter(|active| active.on_disk)?;
+        let active = self.segments.back();
+        let active = active.filter(|active| active.on_disk && !active.damaged)?;
         Some(self.summary(active, producers))
     }
 
     fn summary(&self, segment: &Segment, producers: Vec<u8>) -> SegmentSummary {
-        // The epoch in force at the base comes first, so that an empty segment still says how far epochs have come.
         let at_base = self.epochs.partition_point(|(_, offset)| *offset <= segment.base);
-        let in_force = at_base.checked_sub(1).map_or(self.epoch, |at| self.epochs[at].0);
-        let later = self.epochs[at_base..]
-            .iter()
-            .take_while(|(_, offset)| *offset < segment.end);
-        let epochs = std::iter::once((in_force, segment.base))
-            .chain(later.copied())
+        let in_force = self.epochs.get(at_base.saturating_sub(1));
+        let in_force = in_force.map(|(epoch, _)| (*epoch, segment.base));
+        let later = self.epochs[at_base..].iter().copied();
+        let mut epochs: Vec<_> = in_force
+            .into_iter()
+            .chain(later)
+            .filter(|(_, offset)| *offset < segment.end)
             .collect();
+        // How far epochs have come, also when no record is of the latest; an empty segment says only this.
+        if epochs.last().is_none_or(|(epoch, _)| *epoch < self.epoch) {
+            epochs.push((self.epoch, segment.end));
+        }
         segment.summary(self.id, epochs, producers)
     }
 
@@ -597,9 +629,16 @@ impl Log {
         segment.index_written = true;
         if segment.sealed {
             segment.producers_at_end = Vec::new();
-            segment.file = None;
         }
+        segment.close_if_finished();
         self.unindexed -= usize::from(wanted);
+    }
+
+    /// The index file of an empty active segment is on disk; it counts unless something was appended meanwhile.
+    pub fn empty_index_written(&mut self, written: &SegmentSummary) {
+        if let Some(active) = self.segment_mut(written.base).filter(|s| s.is_empty()) {
+            active.index_written = true;
+        }
     }
 
     /// Where to start reading `offset`.
@@ -684,12 +723,17 @@ impl Log {
         ))
     }
 
-    /// Removes the oldest segment if `expired` says so and it is not the last that records the log's end.
+    /// Removes the oldest segment if `expired` says so and it is not the last that records the log's end and epoch. A
+    /// successor without a durable record records them in its index file ([`active_summary`](Self::active_summary)) and nowhere else, so
+    /// that has to be written first.
     #[must_use]
     pub fn retire_front(&mut self, expired: impl FnOnce(&Segment) -> bool) -> Option<Retired> {
-        let successor_on_disk = self.segments.get(1).is_some_and(|next| next.on_disk);
+        let recorded = self
+            .segments
+            .get(1)
+            .is_some_and(|next| next.on_disk && (self.durable > next.base || next.index_written));
         let front = self.segments.front()?;
-        if !successor_on_disk || !front.sealed || !front.is_durable() || !expired(front) {
+        if !recorded || !front.sealed || !front.is_durable() || !expired(front) {
             return None;
         }
         let front = self.segments.pop_front()?;
@@ -755,3 +799,6 @@ impl Log {
             .find(|segment| segment.base == base)
     }
 }
+
+#[cfg(test)]
+mod tests;

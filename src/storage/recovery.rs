@@ -3,28 +3,33 @@
 //! **Clean.** The marker names the log's end and every segment has a current index file: nothing is scanned.
 //!
 //! **Unclean.** Each segment without a current index file, and always the last, is made durable again first (what is about
-//! to be trusted may still sit in a volatile cache) and then scanned (`scan`). Segments behind a torn end hold no frames: they
-//! are leftovers of a crash inside a roll and are removed. Running recovery again, also after a crash inside it, gives
-//! the same log, because nothing it trusts is ever rewritten and what it removes is empty.
+//! to be trusted may still sit in a volatile cache) and then scanned (`scan`). Running recovery again, also after a crash
+//! inside it, gives the same log: what it removes holds no frame, and the one block it rewrites keeps its trusted prefix.
 //!
-//! The leader epoch grows whenever a log with a segment is opened uncleanly: a frame that survived behind a torn one must
-//! not be taken for the successor of what is appended next at the same offset.
+//! **After a torn end.** Appending goes on at the next block, so the rest of the last trusted block is set to zero: a torn
+//! frame may have left a whole header there, which a reader would follow. Segments behind a torn end hold no frames:
+//! a relaxed log crashed inside a roll; they are removed. A durable log asks for a segment's file only when everything
+//! before is durable, so there the file proves that a torn end in front of it is damage.
+//!
+//! The leader epoch grows, beyond every epoch any whole frame has, whenever a log with a segment is opened uncleanly: a
+//! frame that survived behind a torn one must not be taken for the successor of what is appended next at the same
+//! offset.
 //!
 //! Runs on the shard's thread before it serves, with blocking direct reads.
 
 use super::error::Error;
-use super::index::SegmentSummary;
+use super::index::{SegmentIndex, SegmentSummary};
 use super::layout::{index_name, parse_segment_name, segment_name};
-use super::log::{Log, LogConfig, LogImage};
+use super::log::{Durability, Log, LogConfig, LogImage};
 use super::marker::CleanEnd;
-use super::scan::{Expect, FrameSource, Scan, scan};
+use super::scan::{Expect, FrameSource, Scan, holds_frame, scan};
 use super::segment::Segment;
-use crate::base::{LeaderEpoch, LogId, Offset};
+use crate::base::{LeaderEpoch, LogId, Offset, Timestamp};
 use crate::batch::{BatchHeader, HEADER_BYTES};
-use crate::runtime::buffer::{AlignedBuffer, BLOCK_BYTES};
+use crate::runtime::buffer::{AlignedBuffer, BLOCK_BYTES, align_down};
 use crate::runtime::disk::File;
 use rustix::fs::{Mode, OFlags};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -89,6 +94,25 @@ impl DirectFile {
     fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fdatasync(&self.fd)?)
     }
+
+    /// Sets the rest of the block of `position` to zero, durably, if it is not.
+    fn clear_block_from(&self, position: u64) -> io::Result<()> {
+        let start = align_down(position);
+        let used = usize::try_from(position - start).expect("less than a block");
+        if used == 0 {
+            return Ok(());
+        }
+        let mut block = AlignedBuffer::zeroed(BLOCK_BYTES);
+        self.read_at(start, &mut block)?;
+        if block[used..].iter().all(|byte| *byte == 0) {
+            return Ok(());
+        }
+        block[used..].fill(0);
+        if rustix::io::pwrite(&self.fd, &block, start)? != BLOCK_BYTES {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.sync()
+    }
 }
 
 /// How a [`DirectFile`] is opened.
@@ -122,7 +146,7 @@ impl FrameSource for DirectFile {
 /// Opens the log in `directory`, which may be missing or empty (a log that never held anything).
 ///
 /// # Errors
-/// A file that cannot be read, or names that contradict each other. Damage inside files is not an error: it is in
+/// A file that cannot be read. Damage inside files is not an error: it is in
 /// [`Log::damaged`].
 pub fn open(
     directory: &Path,
@@ -245,9 +269,9 @@ fn open_clean(
 }
 
 fn add_segment(image: &mut LogImage, index: SegmentSummary, file: DirectFile, last: bool) {
-    for (epoch, offset) in &index.epochs {
-        if image.epochs.last().is_none_or(|(known, _)| known < epoch) {
-            image.epochs.push((*epoch, *offset));
+    for (epoch, offset) in index.epochs_with_records() {
+        if image.epochs.last().is_none_or(|(known, _)| *known < epoch) {
+            image.epochs.push((epoch, offset));
         }
     }
     let capacity = file.len;
@@ -269,7 +293,9 @@ struct Scanner<'a> {
 impl Scanner<'_> {
     fn run(mut self) -> Result<(LogImage, Report), Error> {
         let mut image = LogImage::default();
-        let mut epoch = LeaderEpoch::ZERO;
+        let (mut epoch, mut epoch_seen) = (LeaderEpoch::ZERO, LeaderEpoch::ZERO);
+        let mut producers_at_base = Vec::new();
+        let mut unindexed = Vec::new();
         let last_with_frames = self.last_with_frames()?;
         for at in 0..self.found.len() {
             let segment = &self.found[at];
@@ -278,12 +304,15 @@ impl Scanner<'_> {
                 .index
                 .as_ref()
                 .filter(|index| index.log == self.id && index.base == segment.base);
-            // The epoch in force when an index was written is a floor even when the index is stale.
-            epoch = hint
+            // Epochs an index names were led with, also when it is stale; but no frame has to be of them.
+            epoch_seen = hint
                 .iter()
                 .flat_map(|index| &index.epochs)
-                .fold(epoch, |epoch, (known, _)| epoch.max(*known));
+                .fold(epoch_seen, |epoch, (named, _)| epoch.max(*named));
             if let Some(index) = next_base.and_then(|end| usable(segment, self.id, end)) {
+                epoch = index
+                    .epochs_with_records()
+                    .fold(epoch, |epoch, (known, _)| epoch.max(known));
                 self.visitor.restore(&index.producers);
                 let file = DirectFile::open(&segment.path, Access::ReadWrite)?;
                 add_segment(&mut image, index.clone(), file, false);
@@ -292,20 +321,31 @@ impl Scanner<'_> {
             if let Some(index) = hint.filter(|index| index.base == index.end) {
                 self.visitor.restore(&index.producers);
             }
+            let durable = self.config.durability == Durability::Durable;
             let proven_end = next_base
-                .filter(|_| at < last_with_frames)
+                .filter(|_| durable || at < last_with_frames)
                 .unwrap_or(segment.base);
-            let (file, scan) = self.scan(segment, epoch, proven_end)?;
+            producers_at_base = self.visitor.snapshot();
+            let (file, scan) = self.scan(segment, epoch, proven_end, next_base)?;
             epoch = scan.epoch;
+            epoch_seen = epoch_seen.max(scan.epoch_seen);
             let torn_roll = next_base.is_some_and(|next| scan.end < next);
             let damaged = !scan.damaged.is_empty();
             image.damaged.extend(scan.damaged.iter().cloned());
-            let summary = summarise(self.id, segment.base, epoch, scan);
             let last = torn_roll || next_base.is_none();
+            if last {
+                file.clear_block_from(scan.end_position)
+                    .map_err(Error::io("write", &segment.path))?;
+            }
+            if damaged && !last {
+                unindexed.push(segment.base);
+            }
+            let summary = summarise(self.id, segment.base, scan);
             add_segment(&mut image, summary, file, last);
             // Damage lives only in memory and in the bytes: without an index file the next start finds it again.
             if let Some(added) = image.segments.last_mut() {
-                added.index_written = damaged;
+                added.index_written = false;
+                added.damaged = damaged;
                 added.producers_at_end = if last { Vec::new() } else { self.visitor.snapshot() };
             }
             if torn_roll {
@@ -313,11 +353,56 @@ impl Scanner<'_> {
                 break;
             }
         }
-        image.epoch = LeaderEpoch::new(epoch.get() + 1);
+        image.epoch = LeaderEpoch::new(epoch_seen.get() + 1);
+        if let Some(active) = image.segments.last() {
+            self.note_epoch(active.base, image.epoch, producers_at_base)?;
+        }
+        // Only now, because what they said about epochs is in the note.
+        for base in unindexed {
+            self.remove_index(base)?;
+        }
         Ok((image, self.report))
     }
 
-    /// Index of the last segment that holds a frame of this log at its start, or 0.
+    /// Records the epoch that is about to be led with, in an index file that claims nothing else: without it the epoch
+    /// would be used again if every trace of it were lost in the next crash.
+    fn note_epoch(&self, base: Offset, epoch: LeaderEpoch, producers: Vec<u8>) -> Result<(), Error> {
+        let note = SegmentSummary {
+            log: self.id,
+            base,
+            end: base,
+            end_position: 0,
+            first_append_time: Timestamp::ZERO,
+            last_append_time: Timestamp::ZERO,
+            max_timestamp: Timestamp::new(i64::MIN),
+            index: SegmentIndex::default(),
+            epochs: vec![(epoch, base)],
+            producers,
+        };
+        let path = self.found[0].path.with_file_name(index_name(base));
+        let new = path.with_extension("idx.new");
+        // By rename, because the file it replaces may be the only one to know the epoch before.
+        std::fs::File::create(&new)
+            .and_then(|mut file| {
+                file.write_all(&note.encode())?;
+                file.sync_all()
+            })
+            .and_then(|()| std::fs::rename(&new, &path))
+            .map_err(Error::io("write", &path))?;
+        super::marker::sync_directory(path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// A damaged segment's index may be right about its end, and would let the next start skip the scan that finds the
+    /// damage.
+    fn remove_index(&self, base: Offset) -> Result<(), Error> {
+        let path = self.found[0].path.with_file_name(index_name(base));
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Index of the last segment that holds a frame of this log, or 0.
     fn last_with_frames(&self) -> Result<usize, Error> {
         for at in (1..self.found.len()).rev() {
             let segment = &self.found[at];
@@ -329,7 +414,10 @@ impl Scanner<'_> {
             file.read_at(0, &mut block)
                 .map_err(Error::io("read", &segment.path))?;
             let header = BatchHeader::decode(&block[..HEADER_BYTES]);
-            if header.is_ok_and(|header| header.log == self.id && header.base_offset == segment.base) {
+            // Only a segment that begins with no frame, empty or damaged there, is searched whole.
+            if header.is_ok_and(|header| header.log == self.id && header.base_offset == segment.base)
+                || holds_frame(&file, self.id, segment.base).map_err(Error::io("read", &segment.path))?
+            {
                 return Ok(at);
             }
         }
@@ -341,6 +429,7 @@ impl Scanner<'_> {
         segment: &Found,
         epoch: LeaderEpoch,
         proven_end: Offset,
+        limit: Option<Offset>,
     ) -> Result<(DirectFile, Scan), Error> {
         let file = DirectFile::open(&segment.path, Access::ReadWrite)?;
         file.sync().map_err(Error::io("sync", &segment.path))?;
@@ -349,6 +438,7 @@ impl Scanner<'_> {
             base: segment.base,
             epoch,
             proven_end,
+            limit,
             index_interval_bytes: self.config.index_interval_bytes,
         };
         let visitor = &mut self.visitor;
@@ -371,11 +461,7 @@ impl Scanner<'_> {
     }
 }
 
-fn summarise(id: LogId, base: Offset, epoch: LeaderEpoch, scan: Scan) -> SegmentSummary {
-    let mut epochs = scan.epochs;
-    if epochs.is_empty() {
-        epochs.push((epoch, base));
-    }
+fn summarise(id: LogId, base: Offset, scan: Scan) -> SegmentSummary {
     SegmentSummary {
         log: id,
         base,
@@ -385,7 +471,10 @@ fn summarise(id: LogId, base: Offset, epoch: LeaderEpoch, scan: Scan) -> Segment
         last_append_time: scan.last_append_time,
         max_timestamp: scan.max_timestamp,
         index: scan.index,
-        epochs,
+        epochs: scan.epochs,
         producers: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,6 +67,8 @@ pub struct Expect {
     pub epoch: LeaderEpoch,
     /// The log is known to have been durable up to here from outside this segment.
     pub proven_end: Offset,
+    /// Where the next segment begins: frames beyond are left over from before a crash cut them off.
+    pub limit: Option<Offset>,
     /// Log bytes per index entry.
     pub index_interval_bytes: u64,
 }
@@ -90,6 +92,9 @@ pub struct Scan {
     pub epochs: Vec<(LeaderEpoch, Offset)>,
     /// Epoch of the last frame, or what was expected.
     pub epoch: LeaderEpoch,
+    /// Largest epoch of any whole frame, those behind a torn one included. The log must not be led with it again: such a
+    /// frame could be taken for the successor of one that is appended in place of the torn one.
+    pub epoch_seen: LeaderEpoch,
     /// Damaged ranges of acknowledged offsets.
     pub damaged: Vec<Range<Offset>>,
     /// Frames trusted.
@@ -115,6 +120,7 @@ pub fn scan(
         index: SegmentIndex::default(),
         epochs: Vec::new(),
         epoch: expect.epoch,
+        epoch_seen: expect.epoch,
         damaged: Vec::new(),
         frames: 0,
     };
@@ -123,6 +129,7 @@ pub fn scan(
         let next = Next {
             log: expect.log,
             offset: found.end,
+            limit: expect.limit,
             epoch: found.epoch,
         };
         if let Some((at, header)) = next.at_or_padded(&mut window, position)? {
@@ -137,6 +144,7 @@ pub fn scan(
             }
             return Ok(found);
         };
+        found.epoch_seen = found.epoch_seen.max(behind.epoch_seen);
         if behind.proven_end.max(expect.proven_end) <= found.end {
             return Ok(found);
         }
@@ -144,6 +152,28 @@ pub fn scan(
         found.take(&behind.header, behind.position, expect, visit);
         position = found.end_position;
     }
+}
+
+/// Whether `source` holds a whole frame of `log` at or after offset `base`, anywhere.
+///
+/// # Errors
+/// Only the device's.
+pub fn holds_frame(source: &dyn FrameSource, log: LogId, base: Offset) -> io::Result<bool> {
+    let mut window = Window::new(source);
+    let any = Next {
+        log,
+        offset: base,
+        limit: None,
+        epoch: LeaderEpoch::ZERO,
+    };
+    let mut at = 0;
+    while let Some(candidate) = window.find_magic(at)? {
+        if any.valid_at(&mut window, candidate)?.is_some() {
+            return Ok(true);
+        }
+        at = candidate + FRAME_ALIGN as u64;
+    }
+    Ok(false)
 }
 
 impl Scan {
@@ -173,6 +203,7 @@ impl Scan {
             self.epochs.push((header.leader_epoch, header.base_offset));
         }
         self.epoch = header.leader_epoch;
+        self.epoch_seen = self.epoch_seen.max(header.leader_epoch);
         self.last_append_time = header.append_time;
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
         self.end = header.end_offset();
@@ -187,6 +218,7 @@ impl Scan {
 struct Next {
     log: LogId,
     offset: Offset,
+    limit: Option<Offset>,
     epoch: LeaderEpoch,
 }
 
@@ -195,6 +227,7 @@ struct Behind {
     position: u64,
     header: BatchHeader,
     proven_end: Offset,
+    epoch_seen: LeaderEpoch,
 }
 
 impl Next {
@@ -221,6 +254,9 @@ impl Next {
         if header.log != self.log || header.leader_epoch < self.epoch || header.base_offset < self.offset {
             return Ok(None);
         }
+        if self.limit.is_some_and(|limit| header.end_offset() > limit) {
+            return Ok(None);
+        }
         let start = position + HEADER_BYTES as u64;
         let Some(payload) = window.bytes(start, header.payload_len as usize)? else {
             return Ok(None);
@@ -240,15 +276,17 @@ impl Next {
                 continue;
             }
             at = candidate + header.frame_len() as u64;
-            match &mut behind {
-                Some(behind) => behind.proven_end = behind.proven_end.max(header.durable_end),
-                None => {
-                    behind = Some(Behind {
-                        position: candidate,
-                        header,
-                        proven_end: header.durable_end,
-                    });
-                }
+            let found = behind.get_or_insert(Behind {
+                position: candidate,
+                header,
+                proven_end: header.durable_end,
+                epoch_seen: header.leader_epoch,
+            });
+            found.proven_end = found.proven_end.max(header.durable_end);
+            found.epoch_seen = found.epoch_seen.max(header.leader_epoch);
+            if header.base_offset < found.header.end_offset() {
+                // Written later, in place of the one found before, which a crash cut off.
+                (found.position, found.header) = (candidate, header);
             }
             if header.durable_end > self.offset {
                 break;

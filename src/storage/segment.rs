@@ -73,6 +73,8 @@ pub struct Segment {
     pub undurable: VecDeque<(u64, Offset)>,
     /// No more appends.
     pub sealed: bool,
+    /// Some of its bytes are known to be rotten. It never gets an index file, so that every start finds the damage again.
+    pub damaged: bool,
     /// The index file on disk says what is here.
     pub index_written: bool,
     /// Snapshot of the producers when the segment was sealed, until the index file holds it.
@@ -98,6 +100,7 @@ impl Segment {
             max_timestamp: Timestamp::new(i64::MIN),
             undurable: VecDeque::new(),
             sealed: false,
+            damaged: false,
             index_written: false,
             producers_at_end: Vec::new(),
         }
@@ -129,16 +132,16 @@ impl Segment {
         self.base == self.end
     }
 
-    /// Whether it is sealed, holds records, and has no current index file.
+    /// Whether it is sealed, holds records, and has no current index file but should.
     #[must_use]
     pub fn wants_index(&self) -> bool {
-        self.sealed && !self.index_written && !self.is_empty()
+        self.sealed && !self.index_written && !self.is_empty() && !self.damaged
     }
 
-    /// Whether a frame of `frame_len` still fits.
+    /// Whether a frame of `frame_len` may still be appended.
     #[must_use]
     pub fn has_room(&self, frame_len: usize) -> bool {
-        self.chain.end() + frame_len as u64 <= self.capacity
+        !self.sealed && self.chain.end() + frame_len as u64 <= self.capacity
     }
 
     /// Whether everything appended is durable.
@@ -178,7 +181,18 @@ impl Segment {
         {
             durable = Some(end);
         }
+        if self.is_durable() {
+            // What else was written is padding.
+            self.synced = self.written;
+        }
         durable
+    }
+
+    /// Closes the file of a segment that needs it no more: sealed, durable, and its index is written or never will be.
+    pub fn close_if_finished(&mut self) {
+        if self.sealed && self.on_disk && self.is_durable() && !self.wants_index() {
+            self.file = None;
+        }
     }
 
     /// What the index file will say. `epochs` and `producers` are the log's.

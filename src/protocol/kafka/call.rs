@@ -111,6 +111,12 @@ impl Call {
         }
     }
 
+    /// Waits for this request's turn, then for `bytes` of response memory. In this order: see [`Outbox`].
+    pub(super) async fn reserve(&self, bytes: usize) -> Permit {
+        self.outbox.wait_turn(self.sequence).await;
+        self.shard.response_budget().acquire(bytes).await
+    }
+
     /// Counts a request that was answered with an error, in whole or in part.
     pub(super) fn count_error(&self) {
         count(&self.shard.probe().request_errors, 1);

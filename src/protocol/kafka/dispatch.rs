@@ -64,7 +64,7 @@ pub(super) async fn begin(call: Call, route: Route) -> PendingAnswer {
         ApiKey::DeleteTopics => task(delete_topics::handle(call)),
         ApiKey::InitProducerId => task(init_producer_id::handle(call)),
         ApiKey::OffsetForLeaderEpoch => task(offset_for_leader_epoch::handle(call)),
-        ApiKey::DescribeConfigs => now(describe_configs::handle(&call)),
+        ApiKey::DescribeConfigs => task(describe_configs::handle(call)),
         ApiKey::CreatePartitions => task(create_partitions::handle(call)),
         ApiKey::IncrementalAlterConfigs => task(incremental_alter_configs::handle(call)),
         ApiKey::DescribeCluster => now(describe_cluster::handle(&call)),

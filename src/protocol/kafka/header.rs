@@ -74,6 +74,8 @@ impl<'a> RequestHeader<'a> {
 
     const fn is_flexible(&self) -> bool {
         match self.api() {
+            // Nobody knows what a header of a version to come looks like, and only its fixed part is needed to answer.
+            Some(ApiKey::ApiVersions) if !ApiKey::ApiVersions.versions().contains(self.api_version) => false,
             Some(api) => api.is_flexible(self.api_version),
             None => false,
         }

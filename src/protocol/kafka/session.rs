@@ -213,7 +213,7 @@ impl Session {
             frame: Arc::new(frame),
         };
         let answer = dispatch::begin(call, route).await;
-        self.outbox.push(answer, Held { memory, busy });
+        self.outbox.push(self.sequence, answer, Held { memory, busy });
         Ok(())
     }
 

@@ -12,6 +12,9 @@ use crate::protocol::kafka::messages::{
 use crate::shard::DoorLimits;
 use std::collections::BTreeMap;
 
+/// Memory that describing one resource takes, encoded and not: some 25 settings of about 600 bytes.
+pub(super) const RESERVE_BYTES: usize = 16 * 1024;
+
 /// One setting.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Entry {

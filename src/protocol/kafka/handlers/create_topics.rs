@@ -32,6 +32,10 @@ struct Created {
 /// Creates the topics one after the other.
 pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     let request: CreateTopicsRequest<'_> = call.decode()?;
+    // Each answer tells the topic's whole configuration.
+    let held = call
+        .reserve(request.topics.len().saturating_mul(configs::RESERVE_BYTES))
+        .await;
     let image = call.shard.image();
     let mut times_named: HashMap<&str, usize> = HashMap::new();
     for topic in &request.topics {
@@ -53,13 +57,14 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
         }
         outcomes.push((topic.name, outcome));
     }
-    Ok(call.answer(CreateTopicsResponse {
+    let response = CreateTopicsResponse {
         throttle_time_ms: 0,
         topics: outcomes
             .iter()
             .map(|(name, outcome)| topic_response(name, outcome))
             .collect(),
-    }))
+    };
+    Ok(call.answer_holding(response, held))
 }
 
 async fn create(
@@ -73,7 +78,7 @@ async fn create(
     if validate_only {
         return Ok(Created {
             id: TopicId::NIL,
-            partitions: new.partitions.unwrap_or(shard.limits().num_partitions),
+            partitions: new.partitions.unwrap_or_else(|| shard.limits().num_partitions),
             configs: configs::of_overrides(&new.configs, defaults),
         });
     }

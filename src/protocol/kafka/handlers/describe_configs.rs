@@ -17,15 +17,18 @@ use crate::protocol::kafka::messages::{
 };
 
 /// Answers each resource for itself.
-pub(in crate::protocol::kafka) fn handle(call: &Call) -> Outcome {
+pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     let request: DescribeConfigsRequest<'_> = call.decode()?;
+    let held = call
+        .reserve(request.resources.len().saturating_mul(configs::RESERVE_BYTES))
+        .await;
     let image = call.shard.image();
     let mut seen = HashSet::new();
     let described: Vec<_> = request
         .resources
         .iter()
         .filter(|resource| seen.insert((resource.resource_type, resource.resource_name)))
-        .map(|resource| (resource, describe(call, &image, resource)))
+        .map(|resource| (resource, describe(&call, &image, resource)))
         .collect();
     let results = described.iter().map(|(resource, outcome)| {
         let (error_code, error_message) = code_and_message(outcome);
@@ -41,10 +44,11 @@ pub(in crate::protocol::kafka) fn handle(call: &Call) -> Outcome {
                 .collect(),
         }
     });
-    Ok(call.answer(DescribeConfigsResponse {
+    let response = DescribeConfigsResponse {
         throttle_time_ms: 0,
         results: results.collect(),
-    }))
+    };
+    Ok(call.answer_holding(response, held))
 }
 
 fn describe(call: &Call, image: &Image, resource: &DescribeConfigsResource<'_>) -> Result<Vec<Entry>, Fault> {

@@ -5,13 +5,12 @@
 //! a request that is not a Fetch queues up behind this one, when the broker stops and when the client leaves.
 //!
 //! **Memory.** Response bytes are reserved before they are read and held until they are written; while waiting nothing
-//! is held. The first batch of an answer is sent whole even when it exceeds every limit (KIP-74), or a consumer could
+//! is held. Fetches that one connection sends ahead are read one after the other, each when its answer is next to leave
+//! (why: `Outbox`). The first batch of an answer is sent whole even when it exceeds every limit (KIP-74), or a consumer could
 //! never pass it.
 //!
 //! **Sessions** are declined by answering session id 0; a request that continues one is told that it is gone.
 //! **Transactions** do not exist yet: the last stable offset is the high watermark and nothing is aborted.
-
-mod batches;
 
 use std::time::Duration;
 
@@ -42,9 +41,6 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Pause before reading again for a client that wants more than the first byte: it bounds how often the same bytes
 /// are read while they trickle in.
 const REREAD_PAUSE: Duration = Duration::from_millis(10);
-
-/// First version whose clients know zstd.
-const ZSTD_SINCE: i16 = 10;
 
 /// The isolation level that wants to know about aborted transactions.
 const READ_COMMITTED: i8 = 1;
@@ -151,7 +147,7 @@ async fn read(call: &Call, request: &FetchRequest<'_>, plan: &Plan) -> (Vec<Part
         .any(|target| matches!(target, Target::Refused(_)));
     let began = clock::now();
     loop {
-        let mut held = call.shard.response_budget().acquire(plan.reserve).await;
+        let mut held = call.reserve(plan.reserve).await;
         // Allocates: the shard takes the parts, which may cross to other cores, and this loop may need them again.
         let reads = call.shard.read(plan.parts.clone(), plan.limits).await;
         let bytes: usize = reads
@@ -227,7 +223,7 @@ fn answer(
         for partition in &topic.partitions {
             let outcome = match targets.next() {
                 Some(Target::Read(_)) => reads.next().map_or(Err(ErrorCode::UnknownServerError), |read| {
-                    records_of(call, partition, read)
+                    records_of(partition, read)
                 }),
                 Some(Target::Refused(code)) => Err(*code),
                 None => Err(ErrorCode::UnknownServerError),
@@ -258,24 +254,15 @@ fn answer(
     }
 }
 
-/// The records of one partition, unless the client's epoch or its age forbids them.
-fn records_of(
-    call: &Call,
-    partition: &FetchPartition,
-    read: PartRead,
-) -> Result<(Vec<u8>, Bounds), ErrorCode> {
+/// The records of one partition, unless the client's epoch forbids them.
+fn records_of(partition: &FetchPartition, read: PartRead) -> Result<(Vec<u8>, Bounds), ErrorCode> {
     let bounds = read.bounds.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if let Some(fenced) = map::fence(partition.current_leader_epoch, bounds.epoch) {
         return Err(fenced);
     }
-    let mut records = read.records.map_err(map::read_failure)?;
-    if call.version < ZSTD_SINCE {
-        let plain = batches::bytes_before_zstd(&records);
-        if plain == 0 && !records.is_empty() {
-            return Err(ErrorCode::UnsupportedCompressionType);
-        }
-        records.truncate(plain);
-    }
+    // zstd goes to old clients too, as from Kafka: it refuses them only where the topic itself is configured for zstd
+    // (KIP-110), and ours stores what producers send.
+    let records = read.records.map_err(map::read_failure)?;
     Ok((records, bounds))
 }
 

@@ -58,7 +58,7 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
         call.count_error();
     }
     // A large cluster makes a large answer; it waits for its memory like any other.
-    let held = call.shard.response_budget().acquire(reserve_bytes(&found)).await;
+    let held = call.reserve(reserve_bytes(&found)).await;
     let cluster = call.shard.cluster();
     let brokers = cluster
         .nodes

@@ -1,12 +1,17 @@
 //! [`Outbox`]: the requests of one connection in their order, and the writer that answers them in that order.
 //!
 //! **Promise.** Answers leave in the order of their requests, whatever order they were worked on. Answers that are
-//! ready together leave in one vectored write. A peer that takes nothing for [`WRITE_STALL_TIMEOUT`] is cut off.
+//! ready together leave in one vectored write. A peer that takes next to nothing for
+//! [`WRITE_STALL_TIMEOUT`] is cut off.
 //!
 //! **Invariants.** A slot holds its request's memory until its answer is written, so `in_flight` requests are all
 //! a connection can hold. The writer takes a slot out before polling it: nothing is borrowed across a poll. Long
 //! polls watch [`Outbox::hurried`]: a request behind them that is not a Fetch, a stop or a closed connection ends
-//! their wait. One shard's thread.
+//! their wait.
+//!
+//! **Why turns.** Response memory is taken only by the request whose answer is next to leave ([`Outbox::wait_turn`]).
+//! Otherwise a request could hold the last of it behind one that waits for it on the same connection, for ever.
+//! One shard's thread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -24,8 +29,11 @@ use crate::runtime::executor::{self, Busy};
 use crate::runtime::local::{Notify, Permit, WakerList};
 use crate::runtime::net::Stream;
 
-/// Longest time a write may wait for the peer to take one byte.
+/// Longest time the peer may need to take [`WRITE_STRETCH_BYTES`], or the rest if that is less.
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a peer must take in that time: about 2 KiB/s, so that it cannot hold its answers' memory by single bytes.
+const WRITE_STRETCH_BYTES: usize = 64 * 1024;
 
 /// Answers are gathered into one write up to this many bytes.
 const WRITE_BYTES_GATHERED: usize = 256 * 1024;
@@ -44,6 +52,7 @@ pub(in crate::protocol::kafka) struct Held {
 
 /// A request waiting for its turn.
 struct Slot {
+    sequence: u64,
     answer: PendingAnswer,
     held: Held,
 }
@@ -65,9 +74,12 @@ pub(in crate::protocol::kafka) struct Outbox {
     phase: Cell<Phase>,
     /// Number of the newest request that is not a Fetch.
     urgent: Cell<u64>,
+    /// Number of the request whose answer is next to leave, or of the last one while none waits.
+    turn: Cell<u64>,
     queued: Notify,
     room: Notify,
     hurry: WakerList,
+    turns: WakerList,
 }
 
 impl fmt::Debug for Outbox {
@@ -86,9 +98,11 @@ impl Outbox {
             in_flight: Cell::new(0),
             phase: Cell::new(Phase::Open),
             urgent: Cell::new(0),
+            turn: Cell::new(0),
             queued: Notify::default(),
             room: Notify::default(),
             hurry: WakerList::default(),
+            turns: WakerList::default(),
         }
     }
 
@@ -115,10 +129,18 @@ impl Outbox {
         self.hurry.wake_all();
     }
 
-    /// Queues a request; its answer leaves after those queued before.
-    pub(super) fn push(&self, answer: PendingAnswer, held: Held) {
+    /// Queues request `sequence`; its answer leaves after those queued before. On a closed connection it is dropped:
+    /// nobody would take it out again, and what it holds (this outbox, too) would never be freed.
+    pub(super) fn push(&self, sequence: u64, answer: PendingAnswer, held: Held) {
+        if self.is_closed() {
+            return;
+        }
         self.in_flight.set(self.in_flight.get() + 1);
-        self.queue.borrow_mut().push_back(Slot { answer, held });
+        self.queue.borrow_mut().push_back(Slot {
+            sequence,
+            answer,
+            held,
+        });
         self.queued.notify();
     }
 
@@ -138,6 +160,7 @@ impl Outbox {
         let abandoned = std::mem::take(&mut *self.queue.borrow_mut());
         drop(abandoned);
         self.hurry.wake_all();
+        self.turns.wake_all();
         self.queued.notify();
         self.room.notify();
     }
@@ -159,8 +182,25 @@ impl Outbox {
         self.phase.get() != Phase::Open || self.urgent.get() > sequence
     }
 
+    /// Waits until every answer before that of request `sequence` is on its way, or the connection is closed. Wait for
+    /// it before taking response memory.
+    pub(in crate::protocol::kafka) async fn wait_turn(&self, sequence: u64) {
+        poll_fn(|cx| {
+            if self.turn.get() >= sequence || self.is_closed() {
+                return Poll::Ready(());
+            }
+            self.turns.register(cx.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Takes the next request out: it is its turn.
     fn pop(&self) -> Option<Slot> {
-        self.queue.borrow_mut().pop_front()
+        let slot = self.queue.borrow_mut().pop_front()?;
+        self.turn.set(slot.sequence);
+        self.turns.wake_all();
+        Some(slot)
     }
 
     /// The next request in order; `None` when there will be none.
@@ -266,16 +306,26 @@ impl Batch {
             self.chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
         let mut rest = slices.as_mut_slice();
         while !rest.is_empty() {
-            let written = within(WRITE_STALL_TIMEOUT, stream.write_some(rest))
+            within(WRITE_STALL_TIMEOUT, write_stretch(stream, &mut rest))
                 .await
                 .ok_or(Undelivered::Stalled)??;
-            if written == 0 {
-                return Err(io::Error::from(io::ErrorKind::WriteZero).into());
-            }
-            IoSlice::advance_slices(&mut rest, written);
         }
         Ok(())
     }
+}
+
+/// Writes all of `rest`, or enough of it to call the peer alive.
+async fn write_stretch(stream: &Stream, rest: &mut &mut [IoSlice<'_>]) -> io::Result<()> {
+    let mut bytes = 0;
+    while !rest.is_empty() && bytes < WRITE_STRETCH_BYTES {
+        let written = stream.write_some(rest).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        IoSlice::advance_slices(rest, written);
+        bytes += written;
+    }
+    Ok(())
 }
 
 /// As [`executor::timeout`], but makes no timer for what is ready at once.
@@ -290,9 +340,50 @@ pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::executor::Ticker;
+    use crate::runtime::local::Budget;
 
     fn ready<F: Future>(future: F) -> bool {
         executor::block_on(poll_once(future)).is_some()
+    }
+
+    fn held() -> Held {
+        Held {
+            memory: Budget::new(1).try_acquire(1).unwrap(),
+            busy: Ticker::default().busy(),
+        }
+    }
+
+    fn push(outbox: &Outbox, sequence: u64) {
+        outbox.push(sequence, Box::pin(std::future::pending()), held());
+    }
+
+    #[test]
+    fn a_request_has_its_turn_when_those_before_it_are_taken_out() {
+        let outbox = Outbox::new();
+        push(&outbox, 1);
+        push(&outbox, 2);
+        assert!(!ready(outbox.wait_turn(1)));
+        let _first = outbox.pop();
+        assert!(ready(outbox.wait_turn(1)));
+        assert!(
+            !ready(outbox.wait_turn(2)),
+            "the first would wait for what the second holds"
+        );
+        let _second = outbox.pop();
+        assert!(ready(outbox.wait_turn(2)));
+        assert!(!ready(outbox.wait_turn(3)));
+        outbox.close();
+        assert!(ready(outbox.wait_turn(3)));
+    }
+
+    #[test]
+    fn a_closed_connection_keeps_no_request() {
+        let outbox = Outbox::new();
+        push(&outbox, 1);
+        outbox.close();
+        push(&outbox, 2);
+        assert!(outbox.pop().is_none());
     }
 
     #[test]

@@ -1,0 +1,1 @@
+//! Hand-made directories and what opening them gives.
