@@ -212,6 +212,8 @@ pub struct Shard {
     probe: Probe,
     stopping: Cell<bool>,
     stop_waiters: WakerList,
+    /// The logs are being settled for a stop; nothing more is appended.
+    sealed: Cell<bool>,
     failed: Cell<bool>,
     disk_full: Cell<bool>,
     /// Held by the one append that waits for memory; others queue behind it, so order is kept.
@@ -282,6 +284,7 @@ impl Shard {
             probe: Probe::default(),
             stopping: Cell::new(false),
             stop_waiters: WakerList::default(),
+            sealed: Cell::new(false),
             failed: Cell::new(false),
             disk_full: Cell::new(false),
             append_gate: Budget::new(1),

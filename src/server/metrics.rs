@@ -47,7 +47,7 @@ impl Collector for Snapshot {
             "Time since the broker was ready.",
             self.uptime_seconds,
         )?;
-        let gauges: [(&str, &str, fn(&ShardStats) -> u64); 7] = [
+        let gauges: [ShardGauge; 7] = [
             ("partitions", "Partitions owned by a shard.", |s| s.partitions),
             (
                 "damaged_partitions",
@@ -94,6 +94,9 @@ impl Collector for Snapshot {
         Ok(())
     }
 }
+
+/// Name, help and value of a gauge each shard has.
+type ShardGauge = (&'static str, &'static str, fn(&ShardStats) -> u64);
 
 #[derive(Clone, Copy)]
 enum Kind {

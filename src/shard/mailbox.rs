@@ -98,11 +98,18 @@ impl Shard {
                 self.reply(from, call, Body::Ack);
             }
             Body::Stats => self.reply(from, call, Body::StatsDone(Box::new(self.stats()))),
-            Body::Stop(grace) => {
+            Body::Drain(grace) => {
                 let shard = Rc::clone(self);
                 executor::spawn(async move {
-                    let ends = shard.stop(grace).await;
-                    shard.reply(from, call, Body::Stopped(ends));
+                    shard.drain(grace).await;
+                    shard.reply(from, call, Body::Ack);
+                });
+            }
+            Body::Settle => {
+                let shard = Rc::clone(self);
+                executor::spawn(async move {
+                    let ends = shard.settle().await;
+                    shard.reply(from, call, Body::Settled(ends));
                 });
             }
             body @ (Body::Produced(..)
@@ -111,7 +118,7 @@ impl Shard {
             | Body::Control(_)
             | Body::ControlDone(_)
             | Body::StatsDone(_)
-            | Body::Stopped(_)
+            | Body::Settled(_)
             | Body::Ack) => unreachable!("{body:?} is not a request to a shard"),
         }
     }

@@ -4,7 +4,7 @@
 //! live across an `await`.
 
 use crate::base::{LogId, Offset};
-use crate::batch::BatchHeader;
+use crate::batch::{BatchHeader, ProducerInfo};
 use crate::broker::producer_state::{Placement, ProducerStamp, ProducerTable};
 use crate::broker::topic::Topic;
 use crate::runtime::clock::Mono;
@@ -229,14 +229,13 @@ impl Partition {
     }
 }
 
-/// The producers' view of a batch's header.
-pub(crate) fn stamp(header: &BatchHeader) -> Option<ProducerStamp> {
-    let producer = header.producer?;
-    Some(ProducerStamp {
+/// The sequence table's view of a batch's producer.
+pub(crate) fn stamp(producer: ProducerInfo) -> ProducerStamp {
+    ProducerStamp {
         id: producer.id,
         epoch: producer.epoch,
         base_sequence: producer.base_sequence,
-    })
+    }
 }
 
 /// Rebuilds the producers while recovery scans.
@@ -249,7 +248,7 @@ impl FrameVisitor for ProducerVisitor {
     }
 
     fn frame(&mut self, header: &BatchHeader) {
-        if let Some(stamp) = stamp(header) {
+        if let Some(stamp) = header.producer.map(stamp) {
             let placement = Placement {
                 base_offset: header.base_offset,
                 last_offset: Offset::new(header.end_offset().get() - 1),

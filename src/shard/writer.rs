@@ -142,9 +142,8 @@ async fn drive(shard: Rc<Shard>, partition: Rc<Partition>) {
                 shard.attach(&partition, base, capacity).await;
             }
             None => {
-                // A log that was relaxed until now acks nothing before what it wrote then is synced.
-                let owed = partition.log.borrow().next_sync();
-                if let Some(job) = owed.filter(|_| partition.log.borrow().is_durable_mode()) {
+                let urgent = partition.log.borrow().urgent_sync();
+                if let Some(job) = urgent {
                     shard.sync(&partition, job).await;
                     continue;
                 }

@@ -65,9 +65,8 @@ pub struct Expect {
     pub base: Offset,
     /// Epoch of the last frame before this segment.
     pub epoch: LeaderEpoch,
-    /// The log is known to have been durable up to here from outside this segment.
-    pub proven_end: Offset,
-    /// Where the next segment begins: frames beyond are left over from before a crash cut them off.
+    /// Where the next segment begins, if there is one. The log was durable up to there, and frames beyond are left over from
+    /// before a crash cut them off.
     pub limit: Option<Offset>,
     /// Log bytes per index entry.
     pub index_interval_bytes: u64,
@@ -124,6 +123,7 @@ pub fn scan(
         damaged: Vec::new(),
         frames: 0,
     };
+    let proven_end = expect.limit.unwrap_or(expect.base);
     let mut position = 0;
     loop {
         let next = Next {
@@ -138,42 +138,20 @@ pub fn scan(
             continue;
         }
         let Some(behind) = next.search(&mut window, position)? else {
-            if found.end < expect.proven_end {
-                found.damaged.push(found.end..expect.proven_end);
-                found.end = expect.proven_end;
+            if found.end < proven_end {
+                found.damaged.push(found.end..proven_end);
+                found.end = proven_end;
             }
             return Ok(found);
         };
         found.epoch_seen = found.epoch_seen.max(behind.epoch_seen);
-        if behind.proven_end.max(expect.proven_end) <= found.end {
+        if behind.proven_end.max(proven_end) <= found.end {
             return Ok(found);
         }
         found.damaged.push(found.end..behind.header.base_offset);
         found.take(&behind.header, behind.position, expect, visit);
         position = found.end_position;
     }
-}
-
-/// Whether `source` holds a whole frame of `log` at or after offset `base`, anywhere.
-///
-/// # Errors
-/// Only the device's.
-pub fn holds_frame(source: &dyn FrameSource, log: LogId, base: Offset) -> io::Result<bool> {
-    let mut window = Window::new(source);
-    let any = Next {
-        log,
-        offset: base,
-        limit: None,
-        epoch: LeaderEpoch::ZERO,
-    };
-    let mut at = 0;
-    while let Some(candidate) = window.find_magic(at)? {
-        if any.valid_at(&mut window, candidate)?.is_some() {
-            return Ok(true);
-        }
-        at = candidate + FRAME_ALIGN as u64;
-    }
-    Ok(false)
 }
 
 impl Scan {
@@ -266,7 +244,7 @@ impl Next {
 
     fn search(self, window: &mut Window<'_>, position: u64) -> io::Result<Option<Behind>> {
         let mut behind: Option<Behind> = None;
-        let mut at = position + FRAME_ALIGN as u64;
+        let mut at = position;
         while let Some(candidate) = window.find_magic(at)? {
             at = candidate + FRAME_ALIGN as u64;
             let Some(header) = self.valid_at(window, candidate)? else {
