@@ -274,16 +274,27 @@ impl Next {
     }
 }
 
-/// A sliding view of the file.
-struct Window<'a> {
+/// A sliding view of a file of frames, for those who walk it.
+pub struct Window<'a> {
     source: &'a dyn FrameSource,
     buffer: AlignedBuffer,
     start: u64,
     end: u64,
 }
 
+impl std::fmt::Debug for Window<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Window")
+            .field("start", &self.start)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'a> Window<'a> {
-    fn new(source: &'a dyn FrameSource) -> Self {
+    /// A view of `source`; nothing is read yet.
+    #[must_use]
+    pub fn new(source: &'a dyn FrameSource) -> Self {
         Self {
             source,
             buffer: AlignedBuffer::zeroed(WINDOW_BYTES),
@@ -294,7 +305,10 @@ impl<'a> Window<'a> {
 
     /// The bytes `[position, position + len)`; `None` when the file ends before. A length read from a damaged header can
     /// make the buffer grow to the size of the file, never beyond.
-    fn bytes(&mut self, position: u64, len: usize) -> io::Result<Option<&[u8]>> {
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn bytes(&mut self, position: u64, len: usize) -> io::Result<Option<&[u8]>> {
         let until = position + len as u64;
         if until > align_down(self.source.len()) {
             return Ok(None);
@@ -320,7 +334,10 @@ impl<'a> Window<'a> {
     }
 
     /// The first place at or after `position`, in frame steps, that begins like a frame.
-    fn find_magic(&mut self, position: u64) -> io::Result<Option<u64>> {
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn find_magic(&mut self, position: u64) -> io::Result<Option<u64>> {
         let mut at = position.next_multiple_of(FRAME_ALIGN as u64);
         loop {
             let left = align_down(self.source.len()).saturating_sub(at);
