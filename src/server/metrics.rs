@@ -219,7 +219,10 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("corelog_topics 3\n"), "{text}");
-        assert!(text.contains("corelog_produce_latency_seconds{quantile=\"0.99\"} 0.0015"), "{text}");
+        assert!(
+            text.contains("corelog_produce_latency_seconds{quantile=\"0.99\"} 0.0015"),
+            "{text}"
+        );
         assert!(text.contains("corelog_build_info{version="), "{text}");
         assert_eq!(
             text.matches("# TYPE corelog_requests counter").count(),

@@ -22,7 +22,7 @@ use crate::runtime::buffer::{BLOCK_BYTES, align_up};
 use crate::storage::index::SegmentSummary;
 use crate::storage::marker::{self, CleanEnd};
 use crate::storage::recovery::read_index;
-use crate::storage::scan::{Expect, FrameSource as _, Scan, Window, holds_frame, scan};
+use crate::storage::scan::{Expect, FrameSource as _, Scan, Window, scan};
 
 /// Spacing of the index that a scan builds on the side; nobody reads it here.
 const INDEX_INTERVAL_BYTES: u64 = 1 << 20;
@@ -134,7 +134,6 @@ fn verify(log: &LogFiles, ends: &HashMap<LogId, CleanEnd>) -> Result<Found, CliE
         found.indexes[IndexState::Missing as usize] = log.segments.len() as u64;
         return Ok(found);
     };
-    let last_with_frames = last_with_frames(log, id)?;
     let mut epoch = LeaderEpoch::ZERO;
     for (at, segment) in log.segments.iter().enumerate() {
         let broken = |error| missing(&segment.path, &error);
@@ -142,19 +141,11 @@ fn verify(log: &LogFiles, ends: &HashMap<LogId, CleanEnd>) -> Result<Found, CliE
         let next_base = log.segments.get(at + 1).map(|next| next.base);
         let index = read_index(&segment.index_path()).map_err(CliError::failed)?;
         let index = index.filter(|index| index.log == id && index.base == segment.base);
-        let proofs = [
-            next_base.filter(|_| at < last_with_frames),
-            index.as_ref().map(|index| index.end),
-            ends.get(&id)
-                .map(|clean| clean.end)
-                .filter(|_| next_base.is_none()),
-        ];
         let expect = Expect {
             log: id,
             base: segment.base,
             epoch,
-            proven_end: proofs.into_iter().flatten().fold(segment.base, Offset::max),
-            limit: next_base,
+            limit: next_base.or_else(|| ends.get(&id).map(|clean| clean.end)),
             index_interval_bytes: INDEX_INTERVAL_BYTES,
         };
         let records = &mut found.records;
@@ -166,6 +157,11 @@ fn verify(log: &LogFiles, ends: &HashMap<LogId, CleanEnd>) -> Result<Found, CliE
         found.frames += scan.frames;
         found.end = scan.end;
         found.damaged.extend(scan.damaged.iter().cloned());
+        // An index file is written only when everything it names is durable.
+        if let Some(index) = index.as_ref().filter(|index| index.end > scan.end) {
+            found.damaged.push(scan.end..index.end);
+            found.end = index.end;
+        }
         found.torn_bytes += torn_bytes(&file, id, &scan).map_err(broken)?;
         let state = index_state(index.as_ref(), &scan, segment.index_path().exists());
         found.indexes[state as usize] += 1;
@@ -180,17 +176,6 @@ fn index_state(index: Option<&SegmentSummary>, scan: &Scan, is_there: bool) -> I
         None if is_there => IndexState::Broken,
         None => IndexState::Missing,
     }
-}
-
-/// Index of the last segment that holds a frame of the log, or 0.
-fn last_with_frames(log: &LogFiles, id: LogId) -> Result<usize, CliError> {
-    for (at, segment) in log.segments.iter().enumerate().skip(1).rev() {
-        let file = SegmentFile::open(&segment.path)?;
-        if holds_frame(&file, id, segment.base).map_err(|error| missing(&segment.path, &error))? {
-            return Ok(at);
-        }
-    }
-    Ok(0)
 }
 
 /// Bytes of a write that did not arrive whole: the frame that begins where the log ends and fails its checks, or what the
