@@ -247,7 +247,10 @@ pub struct Shard {
     /// The logs are being settled for a stop; nothing more is appended.
     sealed: Cell<bool>,
     failed: Cell<bool>,
-    disk_full: Cell<bool>,
+    /// Free space is below the floor, as the control thread sees it.
+    below_floor: Cell<bool>,
+    /// Partitions that wait for space for a segment.
+    without_room: Cell<u32>,
     /// Held by the one append that waits for memory; others queue behind it, so order is kept.
     append_gate: Budget,
     memory_freed: WakerList,
@@ -318,7 +321,8 @@ impl Shard {
             stop_waiters: WakerList::default(),
             sealed: Cell::new(false),
             failed: Cell::new(false),
-            disk_full: Cell::new(false),
+            below_floor: Cell::new(false),
+            without_room: Cell::new(0),
             append_gate: Budget::new(1),
             memory_freed: WakerList::default(),
             cached: RefCell::new(VecDeque::new()),

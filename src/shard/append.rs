@@ -164,7 +164,7 @@ impl Shard {
                 Err(error) => return Some(Err(map_sequence(error))),
             }
         }
-        if self.disk_full.get() {
+        if self.below_floor.get() || self.without_room.get() > 0 {
             return Some(Err(ProduceError::DiskFull));
         }
         let appended = loop {

@@ -95,8 +95,8 @@ impl Shard {
                 });
             }
             Body::DiskFull(full) => {
-                self.disk_full.set(full);
-                self.pool.set_paused(full);
+                self.below_floor.set(full);
+                self.pool.set_paused(full || self.without_room.get() > 0);
                 self.reply(from, call, Body::Ack);
             }
             Body::Stats => self.reply(from, call, Body::StatsDone(Box::new(self.stats()))),

@@ -36,6 +36,8 @@ pub(crate) struct Partition {
     pub(crate) failed: Cell<bool>,
     /// A writer task is running.
     pub(crate) driving: Cell<bool>,
+    /// The writer waits for space for the next segment.
+    pub(crate) lacks_room: Cell<bool>,
     /// In the shard's list of partitions with cached bytes.
     pub(crate) in_cache_list: Cell<bool>,
     /// In the shard's list of relaxed partitions with bytes to sync, since when, and records since then.
@@ -104,6 +106,7 @@ impl Partition {
             closed: Cell::new(false),
             failed: Cell::new(false),
             driving: Cell::new(false),
+            lacks_room: Cell::new(false),
             in_cache_list: Cell::new(false),
             dirty_since: Cell::new(None),
             dirty_records: Cell::new(0),

@@ -10,6 +10,7 @@ use super::{Shard, count};
 use crate::runtime::clock;
 use crate::runtime::disk::{OpenMode, WriteSync};
 use crate::runtime::executor;
+use crate::storage::error::is_full;
 use crate::storage::index::SegmentSummary;
 use crate::storage::layout::{index_name, segment_name};
 use crate::storage::log::{Action, SyncJob, WriteJob};
@@ -88,10 +89,13 @@ impl Shard {
     async fn attach(self: &Rc<Self>, partition: &Rc<Partition>, base: crate::base::Offset, capacity: u64) {
         let target = partition.directory.join(segment_name(base));
         match self.pool.take(capacity, &target).await {
-            Ok(file) => partition.log.borrow_mut().attach(base, file),
+            Ok(file) => {
+                partition.log.borrow_mut().attach(base, file);
+                self.note_room(partition);
+            }
             Err(error) if is_full(&error) => {
                 partition.log.borrow_mut().attach_failed();
-                self.note_disk_full();
+                self.note_no_room(partition);
                 executor::sleep(DISK_FULL_RETRY).await;
             }
             Err(error) => self.disk_failed("make a segment in", &partition.directory, &error),
@@ -143,6 +147,10 @@ async fn drive(shard: Rc<Shard>, partition: Rc<Partition>) {
                     break;
                 }
                 shard.attach(&partition, base, capacity).await;
+                if partition.lacks_room.get() && shard.sealed.get() {
+                    // A stop does not wait for room: the next start scans this log.
+                    break;
+                }
             }
             None => {
                 let urgent = partition.log.borrow().urgent_sync();
@@ -158,14 +166,8 @@ async fn drive(shard: Rc<Shard>, partition: Rc<Partition>) {
             }
         }
     }
+    // Whatever it waited for, it does not wait any more.
+    shard.note_room(&partition);
     partition.driving.set(false);
     partition.wake_quiet();
-}
-
-/// Whether an error says that the file system has no room, which passes.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
 }

@@ -15,8 +15,9 @@ const LARGE: usize = 64 << 10;
 /// The exit status after a failed write or sync.
 const EXIT_DISK_FAILED: i32 = 74;
 
+/// One shard, since a full disk is noticed by each shard for itself when it needs a segment.
 fn small_segments(disk: &Disk, min_free: &str) -> Options {
-    Options::new(2, Advertise::Single)
+    Options::new(1, Advertise::Single)
         .data_in(&disk.path().join("data"))
         .set("log.segment_bytes=1MiB")
         .set("log.max_message_bytes=512KiB")
@@ -42,10 +43,32 @@ fn produce_until_refused(client: &mut Client, ledger: &mut Ledger, topic: &str) 
     )
 }
 
+/// Produces until a batch needs a segment that cannot be had; that batch, which waits, and the connection with it.
+/// Everything before it is written down.
+fn produce_until_stuck(client: &mut Client, ledger: &mut Ledger, topic: &str) -> Vec<u8> {
+    client.connection().set_patience(Duration::from_secs(2));
+    let waiting = (0..64).find_map(|_| {
+        let value = ledger.value(LARGE);
+        client.produce_later(topic, 0, &client::batch(&[&value]));
+        match client.produced_later() {
+            Ok(Some((NONE, offset))) => {
+                ledger.acked(topic, 0, offset, &[value]);
+                None
+            }
+            Ok(refused) => panic!("the batch that finds no room is refused: {refused:?}"),
+            Err(_waits) => Some(value),
+        }
+    });
+    client.connection().set_patience(Duration::from_secs(20));
+    waiting.expect("64 batches of 64 KiB need more than the space reserved before")
+}
+
 #[test]
 fn below_the_floor_produce_is_refused_and_a_deleted_topic_lets_it_resume() {
     let disk = Disk::ext4(96);
-    let mut broker = Broker::start(small_segments(&disk, "24MiB"));
+    let mut options = small_segments(&disk, "24MiB");
+    options.shards = 2;
+    let mut broker = Broker::start(options);
     let mut client = Client::connect(broker.kafka());
     let mut ledger = Ledger::default();
     client.create("kept", 2, &[]);
@@ -101,28 +124,13 @@ fn on_a_disk_without_a_block_nothing_is_lost_and_freed_space_is_noticed() {
     ledger.produce(&mut client, "other", 0, 100);
 
     let filler = disk.fill();
-    // The batch that needs the next segment waits for it; this connection waits with it.
     let mut stuck = Client::connect(broker.kafka());
-    let waiting = (0..64).find_map(|_| {
-        let value = ledger.value(LARGE);
-        stuck.produce_later("full", 0, &client::batch(&[&value]));
-        stuck.connection().set_patience(Duration::from_secs(1));
-        match stuck.produced_later() {
-            Ok(Some((NONE, offset))) => {
-                ledger.acked("full", 0, offset, &[value]);
-                None
-            }
-            Ok(refused) => panic!("the batch that finds no room is refused: {refused:?}"),
-            Err(_waits) => Some(value),
-        }
-    });
-    let waiting = waiting.expect("64 batches of 64 KiB need more than the space reserved before");
+    let waiting = produce_until_stuck(&mut stuck, &mut ledger, "full");
     let refused = produce_until_refused(&mut client, &mut ledger, "other");
     assert_eq!(refused, KAFKA_STORAGE_ERROR);
     ledger.check(&mut client);
 
     drop(filler);
-    stuck.connection().set_patience(Duration::from_secs(20));
     match stuck.produced_later().expect("an answer once there is room") {
         Some((NONE, offset)) => ledger.acked("full", 0, offset, &[waiting]),
         other => panic!("the batch that waited is not taken: {other:?}"),
@@ -176,17 +184,22 @@ fn deleting_the_topic_that_waits_for_room_ends_the_shortage_it_caused() {
     // All but what a change of metadata takes.
     let filler = disk.fill_to(256 << 10);
     let mut stuck = Client::connect(broker.kafka());
-    let value = vec![7; 500 << 10];
-    stuck.produce_later("waits", 0, &client::batch(&[&value]));
-    let refused = produce_until_refused(&mut client, &mut ledger, "serves");
-    assert_eq!(refused, KAFKA_STORAGE_ERROR);
+    produce_until_stuck(&mut stuck, &mut ledger, "waits");
+    client.until(
+        "produce is refused while a segment cannot be had",
+        |client| {
+            let answer = client.produce("serves", 0, &client::batch(&["small"]));
+            answer.expect("an answer to Produce").0
+        },
+        |error| *error == KAFKA_STORAGE_ERROR,
+    );
     assert_eq!(client.delete("waits"), NONE);
+    ledger.forget("waits");
     let answer = stuck.produced_later().expect("an answer");
     assert!(
         matches!(answer, Some((error, _)) if error != NONE),
         "a batch of a deleted topic is not taken: {answer:?}"
     );
-    // The disk is as full as before, but nothing here needs more of it.
     client.until(
         "produce that has its space is taken again",
         |client| {
@@ -200,9 +213,37 @@ fn deleting_the_topic_that_waits_for_room_ends_the_shortage_it_caused() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_room() {
+    let disk = Disk::ext4(96);
+    let mut broker = Broker::start(small_segments(&disk, "0"));
+    let mut client = Client::connect(broker.kafka());
+    let mut ledger = Ledger::default();
+    client.create("serves", 1, &[]);
+    client.create("waits", 1, &[]);
+    ledger.produce(&mut client, "serves", 0, 100);
+    let filler = disk.fill_to(256 << 10);
+    let mut stuck = Client::connect(broker.kafka());
+    produce_until_stuck(&mut stuck, &mut ledger, "waits");
+    broker.wait_until("a batch waits", |broker| {
+        broker.said().contains("the disk is full")
+    });
+    assert_eq!(broker.terminate().code(), Some(0));
+    drop(filler);
+    broker.spawn();
+    broker.wait_ready();
+    let mut client = Client::connect(broker.kafka());
+    ledger.check(&mut client);
+    ledger.produce(&mut client, "waits", 0, 100);
+    ledger.check(&mut client);
+    assert!(broker.terminate().success());
+}
+
+#[test]
 fn a_failed_disk_ends_the_process_and_nothing_acknowledged_is_missing() {
     let mut disk = Disk::ext4(96);
-    let mut broker = Broker::start(small_segments(&disk, "4MiB"));
+    let mut options = small_segments(&disk, "4MiB");
+    options.shards = 2;
+    let mut broker = Broker::start(options);
     let mut client = Client::connect(broker.kafka());
     let mut ledger = Ledger::default();
     client.create("failing", 2, &[]);
