@@ -1,7 +1,7 @@
 //! `corelog log verify`: every frame of every log, judged as recovery would judge it.
 //!
 //! Checksums, identity, offsets and epochs of each frame; then whether what fails was ever acknowledged. Proof of that is
-//! what recovery takes for proof (a later frame's word, a later segment's frames) and two things more: an index file and the
+//! what recovery takes for proof (a later frame's word, a later segment) and two things more: an index file and the
 //! clean-stop marker name an end only after it was durable. A torn tail is normal after a crash and no damage.
 //!
 //! What cannot be told is what recovery cannot tell: damage in the very last write, after which nothing was written.
@@ -22,7 +22,7 @@ use crate::runtime::buffer::{BLOCK_BYTES, align_up};
 use crate::storage::index::SegmentSummary;
 use crate::storage::marker::{self, CleanEnd};
 use crate::storage::recovery::read_index;
-use crate::storage::scan::{Expect, FrameSource as _, Scan, Window, holds_frame, scan};
+use crate::storage::scan::{Expect, FrameSource as _, Scan, Window, scan};
 
 /// Spacing of the index that a scan builds on the side; nobody reads it here.
 const INDEX_INTERVAL_BYTES: u64 = 1 << 20;
@@ -134,7 +134,6 @@ fn verify(log: &LogFiles, ends: &HashMap<LogId, CleanEnd>) -> Result<Found, CliE
         found.indexes[IndexState::Missing as usize] = log.segments.len() as u64;
         return Ok(found);
     };
-    let last_with_frames = last_with_frames(log, id)?;
     let mut epoch = LeaderEpoch::ZERO;
     for (at, segment) in log.segments.iter().enumerate() {
         let broken = |error| missing(&segment.path, &error);
@@ -142,28 +141,26 @@ fn verify(log: &LogFiles, ends: &HashMap<LogId, CleanEnd>) -> Result<Found, CliE
         let next_base = log.segments.get(at + 1).map(|next| next.base);
         let index = read_index(&segment.index_path()).map_err(CliError::failed)?;
         let index = index.filter(|index| index.log == id && index.base == segment.base);
-        let proofs = [
-            next_base.filter(|_| at < last_with_frames),
-            index.as_ref().map(|index| index.end),
-            ends.get(&id)
-                .map(|clean| clean.end)
-                .filter(|_| next_base.is_none()),
-        ];
-        let expect = Expect {
+        let mut expect = Expect {
             log: id,
             base: segment.base,
             epoch,
-            proven_end: proofs.into_iter().flatten().fold(segment.base, Offset::max),
             limit: next_base,
             index_interval_bytes: INDEX_INTERVAL_BYTES,
         };
-        let records = &mut found.records;
-        let scan = scan(&file, expect, &mut |header| {
-            *records += u64::from(header.record_count)
-        })
-        .map_err(broken)?;
+        let (mut scan, mut records) = counted(&file, expect).map_err(broken)?;
+        let proofs = [
+            index.as_ref().map(|index| index.end),
+            ends.get(&id).map(|clean| clean.end),
+        ];
+        let proven_end = proofs.into_iter().flatten().max();
+        if next_base.is_none() && proven_end.is_some_and(|proven| scan.end < proven) {
+            expect.limit = proven_end;
+            (scan, records) = counted(&file, expect).map_err(broken)?;
+        }
         epoch = scan.epoch;
         found.frames += scan.frames;
+        found.records += records;
         found.end = scan.end;
         found.damaged.extend(scan.damaged.iter().cloned());
         found.torn_bytes += torn_bytes(&file, id, &scan).map_err(broken)?;
@@ -173,6 +170,15 @@ fn verify(log: &LogFiles, ends: &HashMap<LogId, CleanEnd>) -> Result<Found, CliE
     Ok(found)
 }
 
+/// A scan and the records in the frames it trusts.
+fn counted(file: &SegmentFile, expect: Expect) -> std::io::Result<(Scan, u64)> {
+    let mut records = 0;
+    let scan = scan(file, expect, &mut |header| {
+        records += u64::from(header.record_count)
+    })?;
+    Ok((scan, records))
+}
+
 fn index_state(index: Option<&SegmentSummary>, scan: &Scan, is_there: bool) -> IndexState {
     match index {
         Some(index) if index.end == scan.end => IndexState::Current,
@@ -180,17 +186,6 @@ fn index_state(index: Option<&SegmentSummary>, scan: &Scan, is_there: bool) -> I
         None if is_there => IndexState::Broken,
         None => IndexState::Missing,
     }
-}
-
-/// Index of the last segment that holds a frame of the log, or 0.
-fn last_with_frames(log: &LogFiles, id: LogId) -> Result<usize, CliError> {
-    for (at, segment) in log.segments.iter().enumerate().skip(1).rev() {
-        let file = SegmentFile::open(&segment.path)?;
-        if holds_frame(&file, id, segment.base).map_err(|error| missing(&segment.path, &error))? {
-            return Ok(at);
-        }
-    }
-    Ok(0)
 }
 
 /// Bytes of a write that did not arrive whole: the frame that begins where the log ends and fails its checks, or what the
