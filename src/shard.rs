@@ -140,6 +140,38 @@ pub struct Probe {
     pub hops: Cell<u64>,
     /// Reads that met damaged bytes.
     pub damaged_reads: Cell<u64>,
+    /// From a complete Produce frame to its answer, durability included.
+    pub produce_latency: Latency,
+    /// One write to a segment, durable unless the topic is relaxed.
+    pub write_latency: Latency,
+}
+
+/// How long something took, on one shard: 1 us to [`Latency::MAX`], two significant digits, fixed memory (about 20 KiB).
+#[derive(Debug)]
+pub struct Latency(RefCell<hdrhistogram::Histogram<u64>>);
+
+impl Latency {
+    /// Longer ones count as this.
+    pub const MAX: Duration = Duration::from_secs(60);
+
+    /// Adds one.
+    pub fn record(&self, took: Duration) {
+        let took_us = u64::try_from(took.min(Self::MAX).as_micros()).unwrap_or(u64::MAX);
+        self.0.borrow_mut().saturating_record(took_us);
+    }
+
+    /// Everything recorded so far.
+    #[must_use]
+    pub fn snapshot(&self) -> hdrhistogram::Histogram<u64> {
+        self.0.borrow().clone()
+    }
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        let bounds = hdrhistogram::Histogram::new_with_bounds(1, 60_000_000, 2);
+        Self(RefCell::new(bounds.expect("the bounds are constants that fit")))
+    }
 }
 
 /// Adds to a counter.

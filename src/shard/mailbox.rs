@@ -11,6 +11,8 @@ use std::rc::Rc;
 /// A shard's counters at one moment, for the control thread.
 #[derive(Clone, Debug, Default)]
 pub struct ShardStats {
+    /// Name and distribution of each latency in microseconds, in a fixed order.
+    pub latencies: Vec<(&'static str, hdrhistogram::Histogram<u64>)>,
     /// Name and value of each counter, in a fixed order.
     pub counters: Vec<(&'static str, u64)>,
     /// Partitions owned.
@@ -157,6 +159,10 @@ impl Shard {
         let partitions = self.partitions.borrow();
         let probe = &self.probe;
         ShardStats {
+            latencies: vec![
+                ("produce_latency", probe.produce_latency.snapshot()),
+                ("log_write_latency", probe.write_latency.snapshot()),
+            ],
             counters: vec![
                 ("connections_open", probe.connections_open.get()),
                 ("connections_total", probe.connections_total.get()),

@@ -5,8 +5,9 @@
 //! with a storage error and the process is told to stop ([`super::Shard::disk_failed`]). Running out of space is not
 //! an error of the disk: the log waits and tries again.
 
-use super::Shard;
 use super::partition::Partition;
+use super::{Shard, count};
+use crate::runtime::clock;
 use crate::runtime::disk::{OpenMode, WriteSync};
 use crate::runtime::executor;
 use crate::storage::index::SegmentSummary;
@@ -71,9 +72,11 @@ impl Shard {
             WriteSync::None
         };
         let pieces = std::mem::take(&mut job.pieces);
-        self.probe.writes.set(self.probe.writes.get() + 1);
+        count(&self.probe.writes, 1);
+        let begun = clock::now();
         match self.disk.write(&job.file, job.position, pieces, sync).await {
             Ok(()) => {
+                self.probe.write_latency.record(clock::now().since(begun));
                 partition.log.borrow_mut().wrote(&job);
                 self.memory_freed.wake_all();
                 self.published(partition);
