@@ -339,8 +339,8 @@ fn literal_or_comment(text: &str, after_name: bool) -> usize {
     if text.starts_with("/*") {
         return block_comment(text);
     }
-    if text.starts_with('"') {
-        return 1 + quoted(&text[1..], '"');
+    if let Some(inside) = text.strip_prefix('"') {
+        return 1 + quoted(inside, '"');
     }
     if text.starts_with('\'') {
         return character(text);

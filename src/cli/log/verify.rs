@@ -1,7 +1,7 @@
 //! `corelog log verify`: every frame of every log, judged as recovery would judge it.
 //!
 //! Checksums, identity, offsets and epochs of each frame; then whether what fails was ever acknowledged. Proof of that is
-//! what recovery takes for proof (a later frame's word, a later segment's frames) and two things more: an index file and the
+//! what recovery takes for proof (a later frame's word, a later segment) and two things more: an index file and the
 //! clean-stop marker name an end only after it was durable. A torn tail is normal after a crash and no damage.
 //!
 //! What cannot be told is what recovery cannot tell: damage in the very last write, after which nothing was written.
@@ -141,32 +141,42 @@ fn verify(log: &LogFiles, ends: &HashMap<LogId, CleanEnd>) -> Result<Found, CliE
         let next_base = log.segments.get(at + 1).map(|next| next.base);
         let index = read_index(&segment.index_path()).map_err(CliError::failed)?;
         let index = index.filter(|index| index.log == id && index.base == segment.base);
-        let expect = Expect {
+        let mut expect = Expect {
             log: id,
             base: segment.base,
             epoch,
-            limit: next_base.or_else(|| ends.get(&id).map(|clean| clean.end)),
+            limit: next_base,
             index_interval_bytes: INDEX_INTERVAL_BYTES,
         };
-        let records = &mut found.records;
-        let scan = scan(&file, expect, &mut |header| {
-            *records += u64::from(header.record_count)
-        })
-        .map_err(broken)?;
+        let (mut scan, mut records) = counted(&file, expect).map_err(broken)?;
+        let proofs = [
+            index.as_ref().map(|index| index.end),
+            ends.get(&id).map(|clean| clean.end),
+        ];
+        let proven_end = proofs.into_iter().flatten().max();
+        if next_base.is_none() && proven_end.is_some_and(|proven| scan.end < proven) {
+            expect.limit = proven_end;
+            (scan, records) = counted(&file, expect).map_err(broken)?;
+        }
         epoch = scan.epoch;
         found.frames += scan.frames;
+        found.records += records;
         found.end = scan.end;
         found.damaged.extend(scan.damaged.iter().cloned());
-        // An index file is written only when everything it names is durable.
-        if let Some(index) = index.as_ref().filter(|index| index.end > scan.end) {
-            found.damaged.push(scan.end..index.end);
-            found.end = index.end;
-        }
         found.torn_bytes += torn_bytes(&file, id, &scan).map_err(broken)?;
         let state = index_state(index.as_ref(), &scan, segment.index_path().exists());
         found.indexes[state as usize] += 1;
     }
     Ok(found)
+}
+
+/// A scan and the records in the frames it trusts.
+fn counted(file: &SegmentFile, expect: Expect) -> std::io::Result<(Scan, u64)> {
+    let mut records = 0;
+    let scan = scan(file, expect, &mut |header| {
+        records += u64::from(header.record_count)
+    })?;
+    Ok((scan, records))
 }
 
 fn index_state(index: Option<&SegmentSummary>, scan: &Scan, is_there: bool) -> IndexState {
