@@ -68,8 +68,7 @@ fn a_log_whose_records_all_expired_keeps_its_end_and_epoch_across_kills() {
     for _ in 0..50 {
         ledger.produce(&mut client, "short", 0, 4000);
     }
-    let mut end = 50;
-    for round in 0..2 {
+    for (round, end) in (50..52).enumerate() {
         client.until(
             "everything expires",
             |client| client.list("short", 0, EARLIEST).offset,
@@ -94,7 +93,6 @@ fn a_log_whose_records_all_expired_keeps_its_end_and_epoch_across_kills() {
             "the epoch never goes back: {before:?}, {after:?}"
         );
         assert_eq!(ledger.produce(&mut client, "short", 0, 10), end);
-        end += 1;
     }
     assert!(broker.terminate().success());
 }

@@ -91,13 +91,10 @@ impl Disk {
     /// Every read and write fails from now on, and what no sync had asked for is lost.
     pub(crate) fn fail(&self) {
         let directory = File::open(self.path()).expect("the mount point opens");
-        // SAFETY: the kernel reads one u32 and the opcode is that of the call.
-        let failed = unsafe {
-            rustix::ioctl::ioctl(
-                &directory,
-                rustix::ioctl::Setter::<{ EXT4_IOC_SHUTDOWN }, u32>::new(NO_LOG_FLUSH),
-            )
-        };
+        // SAFETY: the opcode is that of a call that reads one u32.
+        let shutdown = unsafe { rustix::ioctl::Setter::<{ EXT4_IOC_SHUTDOWN }, u32>::new(NO_LOG_FLUSH) };
+        // SAFETY: the pointer is to the u32 in `shutdown`, which lives across the call.
+        let failed = unsafe { rustix::ioctl::ioctl(&directory, shutdown) };
         failed.expect("ext4 shuts down");
     }
 
