@@ -68,7 +68,7 @@ fn a_log_whose_records_all_expired_keeps_its_end_and_epoch_across_kills() {
     for _ in 0..50 {
         ledger.produce(&mut client, "short", 0, 4000);
     }
-    for (end, round) in [(50, 0), (51, 1)] {
+    for (round, end) in (50..52).enumerate() {
         client.until(
             "everything expires",
             |client| client.list("short", 0, EARLIEST).offset,

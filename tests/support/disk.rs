@@ -93,7 +93,7 @@ impl Disk {
         let directory = File::open(self.path()).expect("the mount point opens");
         // SAFETY: the opcode is that of a call that reads one u32.
         let shutdown = unsafe { rustix::ioctl::Setter::<{ EXT4_IOC_SHUTDOWN }, u32>::new(NO_LOG_FLUSH) };
-        // SAFETY: as above, and the descriptor is open.
+        // SAFETY: the pointer is to the u32 in `shutdown`, which lives across the call.
         let failed = unsafe { rustix::ioctl::ioctl(&directory, shutdown) };
         failed.expect("ext4 shuts down");
     }
