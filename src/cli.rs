@@ -83,7 +83,7 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> Result<(), CliError>
         Command::Topic { command } => topic::run(&command, streams),
         Command::Produce(args) => produce::run(&args, streams),
         Command::Consume(args) => consume::run(&args, streams),
-        Command::Log { command } => log::run(&command),
+        Command::Log { command } => log::run(&command, streams),
         Command::Version { output } => version::run(output, streams),
     }
 }

@@ -140,6 +140,38 @@ pub struct Probe {
     pub hops: Cell<u64>,
     /// Reads that met damaged bytes.
     pub damaged_reads: Cell<u64>,
+    /// From a complete Produce frame to its answer, durability included.
+    pub produce_latency: Latency,
+    /// One write to a segment, durable unless the topic is relaxed.
+    pub write_latency: Latency,
+}
+
+/// How long something took, on one shard: 1 us to [`Latency::MAX`], two significant digits, fixed memory (about 20 KiB).
+#[derive(Debug)]
+pub struct Latency(RefCell<hdrhistogram::Histogram<u64>>);
+
+impl Latency {
+    /// Longer ones count as this.
+    pub const MAX: Duration = Duration::from_secs(60);
+
+    /// Adds one.
+    pub fn record(&self, took: Duration) {
+        let took_us = u64::try_from(took.min(Self::MAX).as_micros()).unwrap_or(u64::MAX);
+        self.0.borrow_mut().saturating_record(took_us);
+    }
+
+    /// Everything recorded so far.
+    #[must_use]
+    pub fn snapshot(&self) -> hdrhistogram::Histogram<u64> {
+        self.0.borrow().clone()
+    }
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        let bounds = hdrhistogram::Histogram::new_with_bounds(1, 60_000_000, 2);
+        Self(RefCell::new(bounds.expect("the bounds are constants that fit")))
+    }
 }
 
 /// Adds to a counter.
@@ -212,8 +244,13 @@ pub struct Shard {
     probe: Probe,
     stopping: Cell<bool>,
     stop_waiters: WakerList,
+    /// The logs are being settled for a stop; nothing more is appended.
+    sealed: Cell<bool>,
     failed: Cell<bool>,
-    disk_full: Cell<bool>,
+    /// Free space is below the floor, as the control thread sees it.
+    below_floor: Cell<bool>,
+    /// Partitions that wait for space for a segment.
+    without_room: Cell<u32>,
     /// Held by the one append that waits for memory; others queue behind it, so order is kept.
     append_gate: Budget,
     memory_freed: WakerList,
@@ -278,8 +315,10 @@ impl Shard {
             probe: Probe::default(),
             stopping: Cell::new(false),
             stop_waiters: WakerList::default(),
+            sealed: Cell::new(false),
             failed: Cell::new(false),
-            disk_full: Cell::new(false),
+            below_floor: Cell::new(false),
+            without_room: Cell::new(0),
             append_gate: Budget::new(1),
             memory_freed: WakerList::default(),
             cached: RefCell::new(VecDeque::new()),

@@ -21,6 +21,8 @@
 
 pub mod chain;
 pub mod error;
+#[cfg(test)]
+mod formats;
 pub mod index;
 pub mod layout;
 pub mod log;

@@ -597,7 +597,7 @@ messages! {
 
 #[test]
 fn every_api_has_both_directions_tested() {
-    for &api in api::ALL {
+    for &api in api::ADVERTISED {
         assert_eq!(
             DECODERS.iter().filter(|decoder| decoder.api == api).count(),
             2,
@@ -610,7 +610,7 @@ fn every_api_has_both_directions_tested() {
 
 #[test]
 fn keys_versions_and_headers_are_the_oracles() {
-    for &api in api::ALL {
+    for &api in api::ADVERTISED {
         let oracle = theirs::ApiKey::try_from(api.key()).unwrap();
         assert_eq!(format!("{oracle:?}"), format!("{api:?}"));
         let (ours, theirs) = (api.versions(), oracle.valid_versions());
@@ -635,7 +635,7 @@ fn keys_versions_and_headers_are_the_oracles() {
 
 #[test]
 fn headers_agree_with_the_oracle() {
-    for &api in api::ALL {
+    for &api in api::ADVERTISED {
         for version in api.versions().min..=api.versions().max {
             let oracle_api = theirs::ApiKey::try_from(api.key()).unwrap();
             for client_id in [None, Some(""), Some("tail-and-ship")] {

@@ -400,19 +400,28 @@ const WRONG_START: &str = "expected start, end, an offset, -N, or @ and millisec
 /// What to do with the files of a stopped server.
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
-    /// Print the frames of a segment
+    /// Print the frames of a segment, or of all segments of a partition
     Dump {
-        /// The segment file
-        segment: PathBuf,
+        /// The segment file, or a partition's directory
+        path: PathBuf,
         /// Stop after so many frames
         #[arg(short = 'n', long, value_name = "N")]
         count: Option<u64>,
+        /// Print the records of each frame as well
+        #[arg(long)]
+        records: bool,
+        /// How to print them
+        #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
+        output: OutputFormat,
     },
     /// Check every frame of every partition and say where damage begins
     Verify {
-        /// The data directory
+        /// The data directory, or the directory of a topic or partition, or a segment file
         #[arg(default_value = "./corelog-data")]
-        data_dir: PathBuf,
+        path: PathBuf,
+        /// How to print what was found
+        #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
+        output: OutputFormat,
     },
 }
 
@@ -498,7 +507,7 @@ mod tests {
 
     #[test]
     fn the_lines_of_the_manual_are_understood() {
-        let lines: [&[&str]; 9] = [
+        let lines: [&[&str]; 11] = [
             &[
                 "topic",
                 "create",
@@ -518,6 +527,8 @@ mod tests {
             &["consume", "t", "-o", "-5", "-n", "1", "-e", "-f", "%o %v\\n"],
             &["consume", "t", "-o", "@5", "--output", "json"],
             &["config", "show", "--origin", "--dev"],
+            &["log", "dump", "a.log", "-n", "5", "--records", "-o", "json"],
+            &["log", "verify"],
         ];
         for line in lines {
             assert!(parse(line).is_ok(), "{line:?}: {:?}", parse(line));

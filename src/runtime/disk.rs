@@ -364,6 +364,11 @@ impl DiskRing {
     ) -> io::Result<usize> {
         let sync_slot = self.0.new_slot(Slot::Waiting { waker: None, keep });
         let write_slot = self.0.new_slot(Slot::Linked { sync_slot });
+        // An operation dropped between its write and its sync leaves a result behind, which is not this one's.
+        self.0
+            .link_errors
+            .borrow_mut()
+            .retain(|(slot, _)| *slot != sync_slot);
         let write = write.user_data(write_slot as u64);
         let sync = sync.user_data(sync_slot as u64);
         self.0.backlog.borrow_mut().push_back((write, Some(sync)));

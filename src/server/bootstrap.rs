@@ -217,7 +217,7 @@ impl Start<'_> {
         tracing::info!("stopping; a second signal stops at once");
         let stop = async {
             let ends = control.stop().await;
-            marker::write(&self.data.marker(), &ends)
+            write_marker(&self.data, &ends)
         };
         tokio::select! {
             written = stop => written?,
@@ -352,6 +352,17 @@ impl Start<'_> {
         })
         .map_err(ServeError::Runtime)?;
         Ok(start)
+    }
+}
+
+/// Writes the clean-stop marker. Doing without it on a full disk costs a scan at the next start and no record.
+fn write_marker(data: &DataDir, ends: &[marker::CleanEnd]) -> Result<(), StorageError> {
+    match marker::write(&data.marker(), ends) {
+        Err(error) if error.is_full() => {
+            tracing::warn!(%error, "no clean-stop marker; the next start scans the logs");
+            Ok(())
+        }
+        written => written,
     }
 }
 

@@ -19,12 +19,11 @@ use crate::broker::meta_store::{self, Expected, LocalMetaStore, MetaStore, Txn};
 use crate::broker::topic::{self, PARTITIONS_MAX, Topic, TopicDefaults, TopicError};
 use crate::shard::request::{ControlError, NewTopic};
 use crate::storage;
-use crate::storage::layout::DataDir;
+use crate::storage::layout::{DataDir, parent};
 use crate::storage::marker::sync_directory;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 /// Producer ids handed to a shard at once. A crash wastes at most this many per shard.
@@ -393,12 +392,7 @@ pub fn make_places(data: &DataDir) -> Result<(), storage::Error> {
         std::fs::create_dir_all(&path).map_err(storage::Error::io("create", &path))?;
     }
     sync_directory(data.root())?;
-    sync_directory(
-        data.root()
-            .parent()
-            .filter(|path| !path.as_os_str().is_empty())
-            .unwrap_or(Path::new(".")),
-    )
+    sync_directory(parent(data.root()))
 }
 
 fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, CatalogError> {

@@ -4,7 +4,7 @@
 //! variable `CORELOG_SECTION__NAME`, the TOML file, (with `--dev`) the development defaults, the defaults. Where
 //! each came from is remembered ([`Loaded::origins`]) and shown by `corelog config show --origin`.
 //!
-//! Invariants: a [`Config`] that [`load`] returned has passed [`Config::check`], so every bound the rest of the
+//! Invariants: a [`Config`] that [`load()`] returned has passed [`Config::check`], so every bound the rest of the
 //! server relies on holds; an unknown key is an error and never ignored (an environment
 //! variable without a section is ours only if it resembles a setting, since others use the prefix too); the default file
 //! that `corelog config default` prints reads back as `Config::default()`. All problems are reported at once, each

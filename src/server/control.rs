@@ -241,12 +241,14 @@ impl Control {
         }
     }
 
-    /// Stops every shard and returns where the logs ended.
+    /// Stops every shard and returns where the logs ended. Two rounds, because a connection of one shard appends to logs of
+    /// another: no log may be settled while any shard still serves.
     pub async fn stop(&self) -> Vec<CleanEnd> {
         self.stopping.set(true);
         let mut ends = Vec::new();
-        for answer in self.ask_all(|| Body::Stop(STOP_GRACE)).await {
-            if let Body::Stopped(more) = answer {
+        self.ask_all(|| Body::Drain(STOP_GRACE)).await;
+        for answer in self.ask_all(|| Body::Settle).await {
+            if let Body::Settled(more) = answer {
                 ends.extend(more);
             }
         }

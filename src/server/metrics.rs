@@ -10,6 +10,10 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use std::time::Duration;
+
+/// What is shown of a latency.
+const QUANTILES: [f64; 4] = [0.5, 0.99, 0.999, 1.0];
 
 /// Everything one scrape shows.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +51,7 @@ impl Collector for Snapshot {
             "Time since the broker was ready.",
             self.uptime_seconds,
         )?;
-        let gauges: [(&str, &str, fn(&ShardStats) -> u64); 7] = [
+        let gauges: [ShardGauge; 7] = [
             ("partitions", "Partitions owned by a shard.", |s| s.partitions),
             (
                 "damaged_partitions",
@@ -71,6 +75,7 @@ impl Collector for Snapshot {
         for (name, help, value) in gauges {
             self.family(&mut encoder, name, help, value, Kind::Gauge)?;
         }
+        self.latencies(&mut encoder)?;
         let names: Vec<&'static str> = self
             .shards
             .first()
@@ -95,6 +100,9 @@ impl Collector for Snapshot {
     }
 }
 
+/// Name, help and value of a gauge each shard has.
+type ShardGauge = (&'static str, &'static str, fn(&ShardStats) -> u64);
+
 #[derive(Clone, Copy)]
 enum Kind {
     Counter,
@@ -102,6 +110,34 @@ enum Kind {
 }
 
 impl Snapshot {
+    /// Quantiles over all shards since the start, in seconds, as gauges: the shards keep histograms finer than buckets
+    /// could say.
+    fn latencies(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Some(first) = self.shards.first() else {
+            return Ok(());
+        };
+        for (at, (name, _)) in first.latencies.iter().enumerate() {
+            let mut all: Option<hdrhistogram::Histogram<u64>> = None;
+            for (_, histogram) in self.shards.iter().filter_map(|shard| shard.latencies.get(at)) {
+                match &mut all {
+                    Some(all) => all.add(histogram).map_err(|_| std::fmt::Error)?,
+                    None => all = Some(histogram.clone()),
+                }
+            }
+            let Some(all) = all else { continue };
+            let kind = prometheus_client::metrics::MetricType::Gauge;
+            let help = "Quantiles since the start; 1 is the largest.";
+            let name = format!("{name}_seconds");
+            let mut family = encoder.encode_descriptor(&name, help, None, kind)?;
+            for quantile in QUANTILES {
+                let seconds = Duration::from_micros(all.value_at_quantile(quantile)).as_secs_f64();
+                let labels = [("quantile", quantile.to_string())];
+                ConstGauge::new(seconds).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
     /// One metric with a sample per shard.
     fn family(
         &self,
@@ -165,7 +201,10 @@ mod tests {
 
     #[test]
     fn a_scrape_names_every_counter_once_per_shard() {
+        let mut took = hdrhistogram::Histogram::new_with_bounds(1, 60_000_000, 2).unwrap();
+        took.record(1500).unwrap();
         let shard = ShardStats {
+            latencies: vec![("produce_latency", took)],
             counters: vec![("requests_total", 7), ("connections_open", 2)],
             ..ShardStats::default()
         };
@@ -180,6 +219,10 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("corelog_topics 3\n"), "{text}");
+        assert!(
+            text.contains("corelog_produce_latency_seconds{quantile=\"0.99\"} 0.0015"),
+            "{text}"
+        );
         assert!(text.contains("corelog_build_info{version="), "{text}");
         assert_eq!(
             text.matches("# TYPE corelog_requests counter").count(),

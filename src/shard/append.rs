@@ -7,7 +7,6 @@ use super::partition::{Partition, stamp};
 use super::request::{FrameBytes, ProduceError, ProducePart, Produced};
 use super::{Shard, count};
 use crate::base::{LogId, Offset};
-use crate::batch::BatchHeader;
 use crate::batch::kafka::KafkaBatch;
 use crate::broker::producer_state::{self, SequenceError, Verdict};
 use crate::runtime::clock;
@@ -135,7 +134,7 @@ impl Shard {
 
     /// Appends one batch; `None` when there is no memory now.
     fn append_one(self: &Rc<Self>, frame: &FrameBytes, part: &ProducePart) -> Option<Booked> {
-        if self.failed.get() {
+        if self.failed.get() || self.sealed.get() {
             return Some(Err(ProduceError::Storage));
         }
         let Some(partition) = self
@@ -147,10 +146,7 @@ impl Shard {
         let batch = KafkaBatch::parse(&frame[part.batch.clone()]).expect("the door parsed this batch");
         let now = clock::wall_ms();
         let record_count = u32::try_from(batch.record_count()).expect("the door checked the count");
-        let producer = {
-            let header = BatchHeader::for_kafka(&batch, &partition.log.borrow().placement(now));
-            stamp(&header)
-        };
+        let producer = batch.producer().map(stamp);
         if let Some(producer) = producer {
             match partition.producers.borrow().check(producer, record_count) {
                 Ok(Verdict::Append) => {}
@@ -168,7 +164,7 @@ impl Shard {
                 Err(error) => return Some(Err(map_sequence(error))),
             }
         }
-        if self.disk_full.get() {
+        if self.below_floor.get() || self.without_room.get() > 0 {
             return Some(Err(ProduceError::DiskFull));
         }
         let appended = loop {

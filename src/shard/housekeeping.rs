@@ -167,11 +167,31 @@ impl Shard {
         }
     }
 
-    /// A segment could not be had for lack of space: refuse produce until the control thread sees room again.
-    pub(crate) fn note_disk_full(&self) {
-        if !self.disk_full.replace(true) {
-            tracing::warn!("the disk is full; produce is refused until space is freed, reads go on");
+    /// A segment could not be had for lack of space: produce is refused while any partition waits for one.
+    pub(crate) fn note_no_room(&self, partition: &Partition) {
+        if partition.lacks_room.replace(true) {
+            return;
         }
-        self.pool.set_paused(true);
+        let waiting = self.without_room.get() + 1;
+        self.without_room.set(waiting);
+        if waiting == 1 {
+            tracing::warn!("the disk is full; produce is refused until space is freed, reads go on");
+            self.pool.set_paused(true);
+        }
+    }
+
+    /// A partition has its segment, or does not want it any more.
+    pub(crate) fn note_room(&self, partition: &Partition) {
+        if !partition.lacks_room.replace(false) {
+            return;
+        }
+        let waiting = self.without_room.get() - 1;
+        self.without_room.set(waiting);
+        if waiting == 0 {
+            if !self.sealed.get() {
+                tracing::info!("no partition waits for space any more; produce is accepted");
+            }
+            self.pool.set_paused(self.below_floor.get());
+        }
     }
 }

@@ -11,6 +11,8 @@ use std::rc::Rc;
 /// A shard's counters at one moment, for the control thread.
 #[derive(Clone, Debug, Default)]
 pub struct ShardStats {
+    /// Name and distribution of each latency in microseconds, in a fixed order.
+    pub latencies: Vec<(&'static str, hdrhistogram::Histogram<u64>)>,
     /// Name and value of each counter, in a fixed order.
     pub counters: Vec<(&'static str, u64)>,
     /// Partitions owned.
@@ -93,16 +95,23 @@ impl Shard {
                 });
             }
             Body::DiskFull(full) => {
-                self.disk_full.set(full);
-                self.pool.set_paused(full);
+                self.below_floor.set(full);
+                self.pool.set_paused(full || self.without_room.get() > 0);
                 self.reply(from, call, Body::Ack);
             }
             Body::Stats => self.reply(from, call, Body::StatsDone(Box::new(self.stats()))),
-            Body::Stop(grace) => {
+            Body::Drain(grace) => {
                 let shard = Rc::clone(self);
                 executor::spawn(async move {
-                    let ends = shard.stop(grace).await;
-                    shard.reply(from, call, Body::Stopped(ends));
+                    shard.drain(grace).await;
+                    shard.reply(from, call, Body::Ack);
+                });
+            }
+            Body::Settle => {
+                let shard = Rc::clone(self);
+                executor::spawn(async move {
+                    let ends = shard.settle().await;
+                    shard.reply(from, call, Body::Settled(ends));
                 });
             }
             body @ (Body::Produced(..)
@@ -111,7 +120,7 @@ impl Shard {
             | Body::Control(_)
             | Body::ControlDone(_)
             | Body::StatsDone(_)
-            | Body::Stopped(_)
+            | Body::Settled(_)
             | Body::Ack) => unreachable!("{body:?} is not a request to a shard"),
         }
     }
@@ -150,6 +159,10 @@ impl Shard {
         let partitions = self.partitions.borrow();
         let probe = &self.probe;
         ShardStats {
+            latencies: vec![
+                ("produce_latency", probe.produce_latency.snapshot()),
+                ("log_write_latency", probe.write_latency.snapshot()),
+            ],
             counters: vec![
                 ("connections_open", probe.connections_open.get()),
                 ("connections_total", probe.connections_total.get()),

@@ -4,7 +4,7 @@
 //! live across an `await`.
 
 use crate::base::{LogId, Offset};
-use crate::batch::BatchHeader;
+use crate::batch::{BatchHeader, ProducerInfo};
 use crate::broker::producer_state::{Placement, ProducerStamp, ProducerTable};
 use crate::broker::topic::Topic;
 use crate::runtime::clock::Mono;
@@ -36,6 +36,8 @@ pub(crate) struct Partition {
     pub(crate) failed: Cell<bool>,
     /// A writer task is running.
     pub(crate) driving: Cell<bool>,
+    /// The writer waits for space for the next segment.
+    pub(crate) lacks_room: Cell<bool>,
     /// In the shard's list of partitions with cached bytes.
     pub(crate) in_cache_list: Cell<bool>,
     /// In the shard's list of relaxed partitions with bytes to sync, since when, and records since then.
@@ -104,6 +106,7 @@ impl Partition {
             closed: Cell::new(false),
             failed: Cell::new(false),
             driving: Cell::new(false),
+            lacks_room: Cell::new(false),
             in_cache_list: Cell::new(false),
             dirty_since: Cell::new(None),
             dirty_records: Cell::new(0),
@@ -229,14 +232,13 @@ impl Partition {
     }
 }
 
-/// The producers' view of a batch's header.
-pub(crate) fn stamp(header: &BatchHeader) -> Option<ProducerStamp> {
-    let producer = header.producer?;
-    Some(ProducerStamp {
+/// The sequence table's view of a batch's producer.
+pub(crate) fn stamp(producer: ProducerInfo) -> ProducerStamp {
+    ProducerStamp {
         id: producer.id,
         epoch: producer.epoch,
         base_sequence: producer.base_sequence,
-    })
+    }
 }
 
 /// Rebuilds the producers while recovery scans.
@@ -249,7 +251,7 @@ impl FrameVisitor for ProducerVisitor {
     }
 
     fn frame(&mut self, header: &BatchHeader) {
-        if let Some(stamp) = stamp(header) {
+        if let Some(stamp) = header.producer.map(stamp) {
             let placement = Placement {
                 base_offset: header.base_offset,
                 last_offset: Offset::new(header.end_offset().get() - 1),

@@ -45,8 +45,8 @@ pub enum ProduceError {
     /// Free space is below the floor; reads go on, and so does produce once space is freed.
     #[error("the disk is full")]
     DiskFull,
-    /// The disk failed; the broker is stopping.
-    #[error("the disk failed")]
+    /// The disk failed, or the broker is stopping.
+    #[error("the disk failed or the broker is stopping")]
     Storage,
 }
 
@@ -246,10 +246,12 @@ pub enum Body {
     Stats,
     /// To [`Body::Stats`].
     StatsDone(Box<super::ShardStats>),
-    /// From the control thread: stop serving, give connections this long to finish, settle all logs, report their ends.
-    Stop(std::time::Duration),
-    /// To [`Body::Stop`].
-    Stopped(Vec<crate::storage::marker::CleanEnd>),
+    /// From the control thread: stop serving, give connections this long to finish. Answered by [`Body::Ack`].
+    Drain(std::time::Duration),
+    /// From the control thread, once every shard has drained: append nothing more, settle all logs, report their ends.
+    Settle,
+    /// To [`Body::Settle`].
+    Settled(Vec<crate::storage::marker::CleanEnd>),
     /// Done, nothing to say.
     Ack,
 }

@@ -108,15 +108,21 @@ impl Shard {
         }
     }
 
-    /// Stops serving, settles every log, writes the index of every active segment, and says where the logs end. Logs that
-    /// could not be settled are left out: the next start scans them.
-    pub(crate) async fn stop(self: &Rc<Self>, grace: Duration) -> Vec<CleanEnd> {
+    /// Stops serving: no connection is accepted, and those there are get this long to finish.
+    pub(crate) async fn drain(self: &Rc<Self>, grace: Duration) {
         self.stopping.set(true);
         self.stop_waiters.wake_all();
         let deadline = clock::now().after(grace);
         while self.probe.connections_open.get() > 0 && clock::now() < deadline {
             executor::sleep(STOP_POLL).await;
         }
+    }
+
+    /// Settles every log, writes the index of every active segment, and says where the logs end. Logs that could not be
+    /// settled are left out: the next start scans them. Nothing is appended once this has begun, so that no record is
+    /// acknowledged behind the end that is reported; until every shard has drained, requests still come from others.
+    pub(crate) async fn settle(self: &Rc<Self>) -> Vec<CleanEnd> {
+        self.sealed.set(true);
         let partitions: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
         for partition in &partitions {
             self.drive(partition);

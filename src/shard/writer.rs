@@ -5,10 +5,12 @@
 //! with a storage error and the process is told to stop ([`super::Shard::disk_failed`]). Running out of space is not
 //! an error of the disk: the log waits and tries again.
 
-use super::Shard;
 use super::partition::Partition;
+use super::{Shard, count};
+use crate::runtime::clock;
 use crate::runtime::disk::{OpenMode, WriteSync};
 use crate::runtime::executor;
+use crate::storage::error::is_full;
 use crate::storage::index::SegmentSummary;
 use crate::storage::layout::{index_name, segment_name};
 use crate::storage::log::{Action, SyncJob, WriteJob};
@@ -71,9 +73,11 @@ impl Shard {
             WriteSync::None
         };
         let pieces = std::mem::take(&mut job.pieces);
-        self.probe.writes.set(self.probe.writes.get() + 1);
+        count(&self.probe.writes, 1);
+        let begun = clock::now();
         match self.disk.write(&job.file, job.position, pieces, sync).await {
             Ok(()) => {
+                self.probe.write_latency.record(clock::now().since(begun));
                 partition.log.borrow_mut().wrote(&job);
                 self.memory_freed.wake_all();
                 self.published(partition);
@@ -85,10 +89,13 @@ impl Shard {
     async fn attach(self: &Rc<Self>, partition: &Rc<Partition>, base: crate::base::Offset, capacity: u64) {
         let target = partition.directory.join(segment_name(base));
         match self.pool.take(capacity, &target).await {
-            Ok(file) => partition.log.borrow_mut().attach(base, file),
+            Ok(file) => {
+                partition.log.borrow_mut().attach(base, file);
+                self.note_room(partition);
+            }
             Err(error) if is_full(&error) => {
                 partition.log.borrow_mut().attach_failed();
-                self.note_disk_full();
+                self.note_no_room(partition);
                 executor::sleep(DISK_FULL_RETRY).await;
             }
             Err(error) => self.disk_failed("make a segment in", &partition.directory, &error),
@@ -140,11 +147,14 @@ async fn drive(shard: Rc<Shard>, partition: Rc<Partition>) {
                     break;
                 }
                 shard.attach(&partition, base, capacity).await;
+                if partition.lacks_room.get() && shard.sealed.get() {
+                    // A stop does not wait for room: the next start scans this log.
+                    break;
+                }
             }
             None => {
-                // A log that was relaxed until now acks nothing before what it wrote then is synced.
-                let owed = partition.log.borrow().next_sync();
-                if let Some(job) = owed.filter(|_| partition.log.borrow().is_durable_mode()) {
+                let urgent = partition.log.borrow().urgent_sync();
+                if let Some(job) = urgent {
                     shard.sync(&partition, job).await;
                     continue;
                 }
@@ -156,14 +166,8 @@ async fn drive(shard: Rc<Shard>, partition: Rc<Partition>) {
             }
         }
     }
+    // Whatever it waited for, it does not wait any more.
+    shard.note_room(&partition);
     partition.driving.set(false);
     partition.wake_quiet();
-}
-
-/// Whether an error says that the file system has no room, which passes.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
 }

@@ -328,4 +328,56 @@ mod tests {
         chain.clear();
         assert_eq!((chain.start(), chain.end(), arena.used_bytes()), (8192, 8192, 0));
     }
+
+    proptest::proptest! {
+        /// Against a plain vector: whatever is appended, evicted and cleared, what is held reads back the same.
+        #[test]
+        fn a_window_holds_what_a_vector_would(ops in proptest::collection::vec((0u8..6, 1usize..9_000), 1..80)) {
+            let arena = arena();
+            let mut chain = Chain::at(0);
+            let (mut all, mut written) = (Vec::<u8>::new(), 0u64);
+            for (step, (op, len)) in ops.into_iter().enumerate() {
+                match op {
+                    0..3 => {
+                        while chain.room() < len {
+                            let class = if len % 2 == 0 { ChunkClass::Small } else { ChunkClass::Medium };
+                            chain.push_chunk(arena.alloc(class).unwrap());
+                        }
+                        let bytes = vec![u8::try_from(step % 250 + 1).unwrap(); len];
+                        chain.append(&bytes);
+                        all.extend_from_slice(&bytes);
+                    }
+                    3 => {
+                        let from = crate::runtime::buffer::align_down(written);
+                        let pieces = chain.pieces(from, chain.end());
+                        let sent: Vec<u8> = pieces
+                            .iter()
+                            .flat_map(|piece| piece.chunk.slice(piece.start..piece.start + piece.len).to_vec())
+                            .collect();
+                        let want = &all[usize::try_from(from).unwrap()..];
+                        proptest::prop_assert!(sent.starts_with(want) && sent.len() < want.len() + BLOCK_BYTES);
+                        proptest::prop_assert!(sent[want.len()..].iter().all(|byte| *byte == 0));
+                        written = chain.end();
+                    }
+                    4 => drop(chain.evict_front(written)),
+                    _ => {
+                        if written == chain.end() {
+                            chain.clear();
+                            written = chain.end();
+                            all.resize(usize::try_from(written).unwrap(), 0);
+                        }
+                    }
+                }
+                proptest::prop_assert_eq!(chain.end(), all.len() as u64);
+                proptest::prop_assert!(chain.start() <= written);
+                let held = usize::try_from(chain.end() - chain.start()).unwrap();
+                let at = chain.start() + (len % held.max(1)) as u64;
+                let take = usize::try_from(chain.end() - at).unwrap();
+                let mut out = Vec::new();
+                proptest::prop_assert!(chain.extend_vec(at, take, &mut out));
+                proptest::prop_assert_eq!(&out[..], &all[usize::try_from(at).unwrap()..]);
+                proptest::prop_assert!(!chain.holds(at, take + 1));
+            }
+        }
+    }
 }

@@ -80,6 +80,14 @@ impl DataDir {
     }
 }
 
+/// The directory a path's name is in.
+#[must_use]
+pub fn parent(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."))
+}
+
 /// Name of the segment that starts at `base`.
 #[must_use]
 pub fn segment_name(base: Offset) -> String {

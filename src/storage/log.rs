@@ -468,13 +468,18 @@ impl Log {
         let index = self.first_unwritten()?;
         // A durable write makes its own bytes durable and no others. Where older ones still wait for a sync (the log was
         // relaxed until now), this write joins them: it must not be acked before they are.
-        let durable = self.is_durable_mode() && !self.owes_sync();
+        let owes_sync = self.owes_sync();
+        let durable = self.is_durable_mode() && !owes_sync;
         let segment = &mut self.segments[index];
         let Some(file) = segment.file.clone() else {
             assert!(
                 !segment.on_disk,
                 "a segment keeps its file while it has bytes to write"
             );
+            // A segment's file says that everything before it is durable; recovery tells rot from a torn end by that.
+            if owes_sync {
+                return None;
+            }
             let (base, capacity) = (segment.base, segment.capacity);
             self.attaching = Some((base, capacity));
             return Some(Action::Attach { base, capacity });
@@ -537,8 +542,7 @@ impl Log {
         }
     }
 
-    /// Whether written bytes wait for [`next_sync`](Self::next_sync). In a durable log they do only after it was relaxed,
-    /// and then nothing becomes durable before that sync, which is to be done at once.
+    /// Whether written bytes wait for [`next_sync`](Self::next_sync).
     #[must_use]
     pub fn owes_sync(&self) -> bool {
         self.oldest_unsynced().is_some()
@@ -550,6 +554,14 @@ impl Log {
             .take_while(|segment| !segment.sealed || !segment.is_durable())
             .filter(|segment| segment.synced < segment.written)
             .last()
+    }
+
+    /// The sync that the log cannot go on without: a relaxed log needs one before it begins the next segment, and a
+    /// durable one that was relaxed before anything more can be acked.
+    #[must_use]
+    pub fn urgent_sync(&self) -> Option<SyncJob> {
+        let blocked = self.is_durable_mode() || (!self.is_busy() && self.first_unwritten().is_some());
+        self.next_sync().filter(|_| blocked)
     }
 
     /// A segment that has written bytes to make durable, oldest first.

@@ -97,7 +97,7 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<CleanEnd>> {
 /// # Errors
 /// The file system's; the next start scans then.
 pub fn write(path: &Path, ends: &[CleanEnd]) -> Result<(), Error> {
-    let parent = path.parent().unwrap_or(Path::new("."));
+    let parent = super::layout::parent(path);
     let mut file = std::fs::File::create(path).map_err(Error::io("create", path))?;
     file.write_all(&encode(ends)).map_err(Error::io("write", path))?;
     file.sync_all().map_err(Error::io("sync", path))?;
@@ -115,7 +115,7 @@ pub fn take(path: &Path) -> Result<Option<HashMap<LogId, CleanEnd>>, Error> {
         Err(error) => return Err(Error::io("read", path)(error)),
     };
     std::fs::remove_file(path).map_err(Error::io("remove", path))?;
-    sync_directory(path.parent().unwrap_or(Path::new(".")))?;
+    sync_directory(super::layout::parent(path))?;
     Ok(decode(&bytes).map(|ends| ends.into_iter().map(|end| (end.log, end)).collect()))
 }
 

@@ -110,7 +110,7 @@ impl Pool {
             None => self.reserve(size).await?,
         };
         self.0.disk.rename(&source, target).await?;
-        let directory = target.parent().unwrap_or(Path::new("."));
+        let directory = target.parent().unwrap_or_else(|| Path::new("."));
         self.0.disk.sync_directory(directory).await?;
         self.0.disk.open_direct(target, OpenMode::Direct).await
     }
@@ -128,7 +128,7 @@ impl Pool {
                 .map_or(ready.len() < SIZES_MAX, |files| files.len() < self.0.depth)
                 && self.0.depth > 0
         };
-        let directory = retired.parent().unwrap_or(Path::new("."));
+        let directory = retired.parent().unwrap_or_else(|| Path::new("."));
         if !room {
             self.0.disk.unlink(retired).await?;
             return self.0.disk.sync_directory(directory).await;
@@ -256,3 +256,6 @@ pub fn scan_directory(directory: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     }
     Ok(ready)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,12 @@
 //!
 //! **Unclean.** Each segment without a current index file, and always the last, is made durable again first (what is about
 //! to be trusted may still sit in a volatile cache) and then scanned (`scan`). Running recovery again, also after a crash
-//! inside it, gives the same log: what it removes holds no frame, and the one block it rewrites keeps its trusted prefix.
+//! inside it, gives the same log: it removes no segment, and the one block it rewrites keeps its trusted prefix.
 //!
 //! **After a torn end.** Appending goes on at the next block, so the rest of the last trusted block is set to zero: a torn
-//! frame may have left a whole header there, which a reader would follow. Segments behind a torn end hold no frames:
-//! a relaxed log crashed inside a roll; they are removed. A durable log asks for a segment's file only when everything
-//! before is durable, so there the file proves that a torn end in front of it is damage.
+//! frame may have left a whole header there, which a reader would follow. Only the last segment can have a torn end: a
+//! log asks for a segment's file when everything before it is durable, so anything missing in front of another segment is
+//! damage.
 //!
 //! The leader epoch grows, beyond every epoch any whole frame has, whenever a log with a segment is opened uncleanly: a
 //! frame that survived behind a torn one must not be taken for the successor of what is appended next at the same
@@ -20,12 +20,12 @@
 use super::error::Error;
 use super::index::{SegmentIndex, SegmentSummary};
 use super::layout::{index_name, parse_segment_name, segment_name};
-use super::log::{Durability, Log, LogConfig, LogImage};
+use super::log::{Log, LogConfig, LogImage};
 use super::marker::CleanEnd;
-use super::scan::{Expect, FrameSource, Scan, holds_frame, scan};
+use super::scan::{Expect, FrameSource, Scan, scan};
 use super::segment::Segment;
 use crate::base::{LeaderEpoch, LogId, Offset, Timestamp};
-use crate::batch::{BatchHeader, HEADER_BYTES};
+use crate::batch::BatchHeader;
 use crate::runtime::buffer::{AlignedBuffer, BLOCK_BYTES, align_down};
 use crate::runtime::disk::File;
 use rustix::fs::{Mode, OFlags};
@@ -61,8 +61,6 @@ pub struct Report {
     pub scanned_segments: u64,
     /// Frames seen by scans.
     pub scanned_frames: u64,
-    /// Empty segments of an unfinished roll removed.
-    pub removed: Vec<PathBuf>,
 }
 
 /// A segment file opened for direct blocking reads.
@@ -274,7 +272,8 @@ fn add_segment(image: &mut LogImage, index: SegmentSummary, file: DirectFile, la
             image.epochs.push((epoch, offset));
         }
     }
-    let capacity = file.len;
+    // Whole blocks: a write that reached beyond would grow the file.
+    let capacity = align_down(file.len);
     let file = last.then(|| File::from_fd(file.fd));
     let mut segment = Segment::opened(index, file, capacity);
     segment.sealed = !last;
@@ -296,7 +295,6 @@ impl Scanner<'_> {
         let (mut epoch, mut epoch_seen) = (LeaderEpoch::ZERO, LeaderEpoch::ZERO);
         let mut producers_at_base = Vec::new();
         let mut unindexed = Vec::new();
-        let last_with_frames = self.last_with_frames()?;
         for at in 0..self.found.len() {
             let segment = &self.found[at];
             let next_base = self.found.get(at + 1).map(|next| next.base);
@@ -321,18 +319,13 @@ impl Scanner<'_> {
             if let Some(index) = hint.filter(|index| index.base == index.end) {
                 self.visitor.restore(&index.producers);
             }
-            let durable = self.config.durability == Durability::Durable;
-            let proven_end = next_base
-                .filter(|_| durable || at < last_with_frames)
-                .unwrap_or(segment.base);
             producers_at_base = self.visitor.snapshot();
-            let (file, scan) = self.scan(segment, epoch, proven_end, next_base)?;
+            let (file, scan) = self.scan(segment, epoch, next_base)?;
             epoch = scan.epoch;
             epoch_seen = epoch_seen.max(scan.epoch_seen);
-            let torn_roll = next_base.is_some_and(|next| scan.end < next);
             let damaged = !scan.damaged.is_empty();
             image.damaged.extend(scan.damaged.iter().cloned());
-            let last = torn_roll || next_base.is_none();
+            let last = next_base.is_none();
             if last {
                 file.clear_block_from(scan.end_position)
                     .map_err(Error::io("write", &segment.path))?;
@@ -347,10 +340,6 @@ impl Scanner<'_> {
                 added.index_written = false;
                 added.damaged = damaged;
                 added.producers_at_end = if last { Vec::new() } else { self.visitor.snapshot() };
-            }
-            if torn_roll {
-                self.remove_leftovers(at + 1)?;
-                break;
             }
         }
         image.epoch = LeaderEpoch::new(epoch_seen.get() + 1);
@@ -389,7 +378,7 @@ impl Scanner<'_> {
             })
             .and_then(|()| std::fs::rename(&new, &path))
             .map_err(Error::io("write", &path))?;
-        super::marker::sync_directory(path.parent().unwrap_or(Path::new(".")))
+        super::marker::sync_directory(path.parent().unwrap_or_else(|| Path::new(".")))
     }
 
     /// A damaged segment's index may be right about its end, and would let the next start skip the scan that finds the
@@ -402,33 +391,10 @@ impl Scanner<'_> {
         }
     }
 
-    /// Index of the last segment that holds a frame of this log, or 0.
-    fn last_with_frames(&self) -> Result<usize, Error> {
-        for at in (1..self.found.len()).rev() {
-            let segment = &self.found[at];
-            let file = DirectFile::open(&segment.path, Access::ReadWrite)?;
-            if file.len < BLOCK_BYTES as u64 {
-                continue;
-            }
-            let mut block = AlignedBuffer::zeroed(BLOCK_BYTES);
-            file.read_at(0, &mut block)
-                .map_err(Error::io("read", &segment.path))?;
-            let header = BatchHeader::decode(&block[..HEADER_BYTES]);
-            // Only a segment that begins with no frame, empty or damaged there, is searched whole.
-            if header.is_ok_and(|header| header.log == self.id && header.base_offset == segment.base)
-                || holds_frame(&file, self.id, segment.base).map_err(Error::io("read", &segment.path))?
-            {
-                return Ok(at);
-            }
-        }
-        Ok(0)
-    }
-
     fn scan(
         &mut self,
         segment: &Found,
         epoch: LeaderEpoch,
-        proven_end: Offset,
         limit: Option<Offset>,
     ) -> Result<(DirectFile, Scan), Error> {
         let file = DirectFile::open(&segment.path, Access::ReadWrite)?;
@@ -437,7 +403,6 @@ impl Scanner<'_> {
             log: self.id,
             base: segment.base,
             epoch,
-            proven_end,
             limit,
             index_interval_bytes: self.config.index_interval_bytes,
         };
@@ -447,17 +412,6 @@ impl Scanner<'_> {
         self.report.scanned_segments += 1;
         self.report.scanned_frames += scan.frames;
         Ok((file, scan))
-    }
-
-    fn remove_leftovers(&mut self, from: usize) -> Result<(), Error> {
-        for segment in &self.found[from..] {
-            std::fs::remove_file(&segment.path).map_err(Error::io("remove", &segment.path))?;
-            self.report.removed.push(segment.path.clone());
-        }
-        if let Some(directory) = self.found[from].path.parent() {
-            super::marker::sync_directory(directory)?;
-        }
-        Ok(())
     }
 }
 

@@ -65,9 +65,8 @@ pub struct Expect {
     pub base: Offset,
     /// Epoch of the last frame before this segment.
     pub epoch: LeaderEpoch,
-    /// The log is known to have been durable up to here from outside this segment.
-    pub proven_end: Offset,
-    /// Where the next segment begins: frames beyond are left over from before a crash cut them off.
+    /// Where the next segment begins, if there is one. The log was durable up to there, and frames beyond are left over from
+    /// before a crash cut them off.
     pub limit: Option<Offset>,
     /// Log bytes per index entry.
     pub index_interval_bytes: u64,
@@ -124,6 +123,7 @@ pub fn scan(
         damaged: Vec::new(),
         frames: 0,
     };
+    let proven_end = expect.limit.unwrap_or(expect.base);
     let mut position = 0;
     loop {
         let next = Next {
@@ -138,42 +138,20 @@ pub fn scan(
             continue;
         }
         let Some(behind) = next.search(&mut window, position)? else {
-            if found.end < expect.proven_end {
-                found.damaged.push(found.end..expect.proven_end);
-                found.end = expect.proven_end;
+            if found.end < proven_end {
+                found.damaged.push(found.end..proven_end);
+                found.end = proven_end;
             }
             return Ok(found);
         };
         found.epoch_seen = found.epoch_seen.max(behind.epoch_seen);
-        if behind.proven_end.max(expect.proven_end) <= found.end {
+        if behind.proven_end.max(proven_end) <= found.end {
             return Ok(found);
         }
         found.damaged.push(found.end..behind.header.base_offset);
         found.take(&behind.header, behind.position, expect, visit);
         position = found.end_position;
     }
-}
-
-/// Whether `source` holds a whole frame of `log` at or after offset `base`, anywhere.
-///
-/// # Errors
-/// Only the device's.
-pub fn holds_frame(source: &dyn FrameSource, log: LogId, base: Offset) -> io::Result<bool> {
-    let mut window = Window::new(source);
-    let any = Next {
-        log,
-        offset: base,
-        limit: None,
-        epoch: LeaderEpoch::ZERO,
-    };
-    let mut at = 0;
-    while let Some(candidate) = window.find_magic(at)? {
-        if any.valid_at(&mut window, candidate)?.is_some() {
-            return Ok(true);
-        }
-        at = candidate + FRAME_ALIGN as u64;
-    }
-    Ok(false)
 }
 
 impl Scan {
@@ -266,7 +244,7 @@ impl Next {
 
     fn search(self, window: &mut Window<'_>, position: u64) -> io::Result<Option<Behind>> {
         let mut behind: Option<Behind> = None;
-        let mut at = position + FRAME_ALIGN as u64;
+        let mut at = position;
         while let Some(candidate) = window.find_magic(at)? {
             at = candidate + FRAME_ALIGN as u64;
             let Some(header) = self.valid_at(window, candidate)? else {
@@ -296,16 +274,27 @@ impl Next {
     }
 }
 
-/// A sliding view of the file.
-struct Window<'a> {
+/// A sliding view of a file of frames, for those who walk it.
+pub struct Window<'a> {
     source: &'a dyn FrameSource,
     buffer: AlignedBuffer,
     start: u64,
     end: u64,
 }
 
+impl std::fmt::Debug for Window<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Window")
+            .field("start", &self.start)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'a> Window<'a> {
-    fn new(source: &'a dyn FrameSource) -> Self {
+    /// A view of `source`; nothing is read yet.
+    #[must_use]
+    pub fn new(source: &'a dyn FrameSource) -> Self {
         Self {
             source,
             buffer: AlignedBuffer::zeroed(WINDOW_BYTES),
@@ -316,7 +305,10 @@ impl<'a> Window<'a> {
 
     /// The bytes `[position, position + len)`; `None` when the file ends before. A length read from a damaged header can
     /// make the buffer grow to the size of the file, never beyond.
-    fn bytes(&mut self, position: u64, len: usize) -> io::Result<Option<&[u8]>> {
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn bytes(&mut self, position: u64, len: usize) -> io::Result<Option<&[u8]>> {
         let until = position + len as u64;
         if until > align_down(self.source.len()) {
             return Ok(None);
@@ -342,7 +334,10 @@ impl<'a> Window<'a> {
     }
 
     /// The first place at or after `position`, in frame steps, that begins like a frame.
-    fn find_magic(&mut self, position: u64) -> io::Result<Option<u64>> {
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn find_magic(&mut self, position: u64) -> io::Result<Option<u64>> {
         let mut at = position.next_multiple_of(FRAME_ALIGN as u64);
         loop {
             let left = align_down(self.source.len()).saturating_sub(at);

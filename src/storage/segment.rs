@@ -266,4 +266,20 @@ mod tests {
             "a frame always fits"
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn every_step_is_whole_blocks_fits_its_frame_and_stays_under_the_cap(
+            sizes in proptest::collection::vec((1u64..5 << 30, 0usize..20 << 20), 1..20)
+        ) {
+            let mut previous = None;
+            for (segment_bytes, frame_len) in sizes {
+                let next = next_capacity(previous, segment_bytes, frame_len);
+                proptest::prop_assert!(next.is_multiple_of(BLOCK_BYTES as u64) && next >= frame_len as u64);
+                let cap = align_up(segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX));
+                proptest::prop_assert!(next <= cap.max(align_up(frame_len as u64)));
+                previous = Some(next);
+            }
+        }
+    }
 }

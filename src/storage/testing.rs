@@ -278,17 +278,3 @@ pub(super) fn read(log: &Log, disk: &Disk, arena: &Arena, offset: Offset) -> (Wa
         }
     }
 }
-
-/// Everything the log can serve, by walking it from its start; stops at damage.
-pub(super) fn read_all(log: &Log, disk: &Disk, arena: &Arena) -> Vec<u8> {
-    let mut out = Vec::new();
-    for segment in log.segments().filter(|segment| !segment.is_empty()) {
-        if segment.base >= log.visible() {
-            break;
-        }
-        let (ended, bytes) = read(log, disk, arena, segment.base);
-        assert_eq!(ended, Walked::Done, "segment {}", segment.base);
-        out.extend_from_slice(&bytes);
-    }
-    out
-}

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::support::seccomp;
+
 /// How long a start, with recovery, or a stop may take before the test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at a condition. Short beside every latency a test measures its patience in.
@@ -42,6 +44,21 @@ pub(crate) struct Options {
     pub(crate) memory: &'static str,
     /// Further `key=value` settings.
     pub(crate) settings: Vec<String>,
+    /// Where the data goes instead of beside the build.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// A program and its arguments that start the broker, such as `prlimit` with a limit.
+    pub(crate) launcher: Vec<String>,
+    /// Whether the process may set up rings.
+    pub(crate) io_uring: IoUring,
+}
+
+/// What the kernel says to `io_uring_setup`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IoUring {
+    /// What it says here.
+    Allowed,
+    /// EPERM, from a seccomp filter, as in most containers.
+    Denied,
 }
 
 impl Options {
@@ -51,7 +68,22 @@ impl Options {
             advertise,
             memory: "512MiB",
             settings: Vec::new(),
+            data_dir: None,
+            launcher: Vec::new(),
+            io_uring: IoUring::Allowed,
         }
+    }
+
+    /// The same with one setting more.
+    pub(crate) fn set(mut self, setting: &str) -> Self {
+        self.settings.push(setting.to_owned());
+        self
+    }
+
+    /// The same with the data somewhere else.
+    pub(crate) fn data_in(mut self, directory: &Path) -> Self {
+        self.data_dir = Some(directory.to_owned());
+        self
     }
 
     /// How many brokers clients must find in the metadata.
@@ -106,7 +138,17 @@ impl Broker {
             .create(true)
             .open(self.said_path())
             .expect("the broker's log opens");
-        let mut command = Command::new(binary());
+        let mut command = match self.options.launcher.split_first() {
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary());
+                command
+            }
+            None => Command::new(binary()),
+        };
+        if self.options.io_uring == IoUring::Denied {
+            seccomp::deny_io_uring(&mut command);
+        }
         command
             .arg("serve")
             .args(["--data-dir".as_ref(), self.data_dir().as_os_str()])
@@ -161,16 +203,36 @@ impl Broker {
 
     /// Asks for a graceful stop and gives the exit status; fails the test if it does not come.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        let pid = Pid::from_child(self.child.as_ref().expect("a broker to stop"));
-        kill_process(pid, Signal::TERM).expect("the broker takes the signal");
+        self.signal(Signal::TERM);
+        self.wait_exit()
+    }
+
+    /// Sends one signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the broker takes the signal");
+    }
+
+    /// The running process.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(self.child.as_ref().expect("a running broker"))
+    }
+
+    /// The exit status once the process has ended; fails the test if it does not end.
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
         let stopped = self.poll(|broker| broker.exited().is_some());
         assert!(
             stopped,
-            "the broker did not stop within {PATIENCE:?} of SIGTERM\n{}",
+            "the broker did not stop within {PATIENCE:?}\n{}",
             self.said()
         );
         let mut child = self.child.take().expect("the broker that stopped");
         child.wait().expect("the stopped broker is reaped")
+    }
+
+    /// Returns when `condition` holds; fails the test, naming `what`, if it does not come to hold.
+    pub(crate) fn wait_until(&mut self, what: &str, condition: impl FnMut(&mut Self) -> bool) {
+        let came = self.poll(condition);
+        assert!(came, "{what}: not within {PATIENCE:?}\n{}", self.said());
     }
 
     /// The exit status if the process ended by itself.
@@ -196,7 +258,19 @@ impl Broker {
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
-        self.home.path().join("data")
+        let beside = || self.home.path().join("data");
+        self.options.data_dir.clone().unwrap_or_else(beside)
+    }
+
+    /// The address of the admin door.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Takes another broker's ports, to collide with it.
+    pub(crate) fn listen_where(&mut self, other: &Self) {
+        self.kafka = other.kafka;
+        self.admin = other.admin;
     }
 
     /// A directory for the test's own files, gone with the broker.

@@ -7,6 +7,9 @@
 
 pub(crate) mod broker;
 
+pub(crate) mod client;
+pub(crate) mod disk;
 pub(crate) mod programs;
+pub(crate) mod seccomp;
 pub(crate) mod seed;
 pub(crate) mod wire;

@@ -42,12 +42,12 @@ pub(crate) fn request(api_key: i16, version: i16, correlation: i32, body: &[u8])
     out
 }
 
-fn string(out: &mut Vec<u8>, text: &[u8]) {
+pub(crate) fn string(out: &mut Vec<u8>, text: &[u8]) {
     out.extend(i16::try_from(text.len()).expect("a short string").to_be_bytes());
     out.extend(text);
 }
 
-fn bytes(out: &mut Vec<u8>, content: &[u8]) {
+pub(crate) fn bytes(out: &mut Vec<u8>, content: &[u8]) {
     out.extend(
         i32::try_from(content.len())
             .expect("a short byte string")
@@ -129,7 +129,7 @@ pub(crate) fn batch_of(value: &[u8]) -> Vec<u8> {
 }
 
 /// The zigzag variable-length integer of a length.
-fn varint(out: &mut Vec<u8>, length: usize) {
+pub(crate) fn varint(out: &mut Vec<u8>, length: usize) {
     let mut rest = length * 2;
     while rest >= 0x80 {
         out.push(u8::try_from(rest & 0x7f).expect("seven bits") | 0x80);
@@ -139,7 +139,7 @@ fn varint(out: &mut Vec<u8>, length: usize) {
 }
 
 /// CRC32C, bit by bit: slow, short and not the broker's.
-fn crc32c(data: &[u8]) -> u32 {
+pub(crate) fn crc32c(data: &[u8]) -> u32 {
     let step = |crc: u32, _| {
         if crc & 1 == 1 {
             (crc >> 1) ^ 0x82f6_3b78
@@ -165,6 +165,23 @@ impl<'a> Fields<'a> {
     pub(crate) fn i16(&mut self) -> Option<i16> {
         self.take(2)
             .map(|b| i16::from_be_bytes(b.try_into().expect("two bytes")))
+    }
+
+    pub(crate) fn byte(&mut self) -> Option<u8> {
+        self.take(1).map(|b| b[0])
+    }
+
+    /// An unsigned variable-length integer.
+    pub(crate) fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..63).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
     }
 
     pub(crate) fn i32(&mut self) -> Option<i32> {

@@ -1,3 +1,5 @@
+//! The frame header against golden bytes, every flipped bit and random values.
+
 use expect_test::expect;
 use proptest::prelude::*;
 

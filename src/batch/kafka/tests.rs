@@ -1,3 +1,5 @@
+//! Kafka batches built here are read back whole, and damaged or lying ones are refused by the right check.
+
 use proptest::prelude::*;
 
 use super::*;

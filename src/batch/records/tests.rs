@@ -1,3 +1,5 @@
+//! Native payloads against a naive model, and against bytes that lie about their own tables.
+
 use proptest::prelude::*;
 use rkyv::api::high;
 

@@ -11,7 +11,9 @@
 //!
 //! **acks = 0** has no answer at all; any fault closes the connection so that the client looks for the cause.
 
+use crate::runtime::clock;
 use std::future::ready;
+use std::rc::Rc;
 
 use smallvec::SmallVec;
 
@@ -65,6 +67,7 @@ impl From<ErrorCode> for Refusal {
 /// The first stage. See the module.
 pub(in crate::protocol::kafka) async fn begin(call: Call) -> PendingAnswer {
     count(&call.shard.probe().produce_requests, 1);
+    let begun = clock::now();
     let (parts, fates, acks) = match plan(&call) {
         Ok(plan) => plan,
         Err(error) => {
@@ -80,7 +83,12 @@ pub(in crate::protocol::kafka) async fn begin(call: Call) -> PendingAnswer {
         Some(call.shard.produce(frame, parts).await)
     };
     // Allocates: the second stage waits in the queue of its connection.
-    Box::pin(finish(call, pending, fates, acks))
+    Box::pin(async move {
+        let shard = Rc::clone(&call.shard);
+        let answer = finish(call, pending, fates, acks).await;
+        shard.probe().produce_latency.record(clock::now().since(begun));
+        answer
+    })
 }
 
 /// Checks everything that can be checked without the logs.

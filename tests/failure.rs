@@ -1,0 +1,29 @@
+//! When things go wrong around the broker: full disks, failing disks, missing rights, signals, other cores.
+//!
+//! Every test runs the real binary on a file system it may break (a small ext4 in a file, so this needs root) and
+//! speaks to it with a client that hides no error (`tests/support/client.rs`). What was acknowledged is written
+//! down, and after whatever happened it must be there, at its offset, once.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test has clocks, threads and patience of its own"
+)]
+
+#[expect(
+    clippy::allow_attributes,
+    reason = "which helpers stay unused differs from program to program"
+)]
+#[allow(dead_code, reason = "each test program uses some of the shared helpers")]
+#[path = "support/support.rs"]
+mod support;
+
+#[path = "failure/disk.rs"]
+mod disk;
+#[path = "failure/restart.rs"]
+mod restart;
+#[path = "failure/retention.rs"]
+mod retention;
+#[path = "failure/start.rs"]
+mod start;
+#[path = "failure/stop.rs"]
+mod stop;
