@@ -273,20 +273,16 @@ impl std::fmt::Debug for Shard {
 
 impl Shard {
     /// Builds the shard on its own thread: opens the partitions it owns (blocking, before anybody is served) and starts
-    /// its tasks. The second value says when registering buffers was refused, which only costs a little CPU.
+    /// its tasks.
     ///
     /// # Errors
     /// A refused ring or a log that cannot be opened.
-    pub fn start(
-        config: ShardConfig,
-        port: Port<Message>,
-    ) -> Result<(Rc<Self>, Option<io::Error>), crate::storage::Error> {
+    pub fn start(config: ShardConfig, port: Port<Message>) -> Result<Rc<Self>, crate::storage::Error> {
         let here = Path::new("io_uring");
         let ticker = Ticker::start();
         let arena =
             Arena::new(config.memory_bytes / 2).map_err(crate::storage::Error::io("map memory for", here))?;
-        let (disk, refused) =
-            DiskRing::start(&ticker, Some(&arena)).map_err(crate::storage::Error::io("set up", here))?;
+        let disk = DiskRing::start(&ticker).map_err(crate::storage::Error::io("set up", here))?;
         let pool = Pool::start(
             config.data.pool(),
             disk.clone(),
@@ -333,7 +329,7 @@ impl Shard {
         shard.open_owned(&config.image, config.clean.as_deref())?;
         mailbox::start(&shard);
         housekeeping::start(&shard);
-        Ok((shard, refused))
+        Ok(shard)
     }
 
     /// Its number.

@@ -17,7 +17,7 @@
     reason = "submission entries carry raw pointers into memory the slots keep alive"
 )]
 
-use super::buffer::{Arena, Chunk};
+use super::buffer::Chunk;
 use super::executor::{self, Busy, Ticker};
 use io_uring::{IoUring, opcode, squeue, types};
 use std::cell::{Cell, RefCell};
@@ -30,14 +30,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{Ordering, fence};
 use std::task::{Context, Poll, Waker};
 
 /// Operations in the kernel at once; more wait their turn in a queue whose length the log bounds (one write per
 /// partition plus the budgeted cold reads).
 pub const RING_DEPTH: u32 = 256;
-
-/// Registered memory may not exceed this in one buffer (kernel limit, `io_uring_register(2)`).
-const REGISTERED_BYTES_MAX: usize = 1 << 30;
 
 /// How a write is made durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,21 +132,20 @@ struct Inner {
     flusher: RefCell<Option<Waker>>,
     /// First failed length of linked writes, folded into their sync's result.
     link_errors: RefCell<Vec<(usize, i32)>>,
-    registered: Cell<Option<(usize, usize)>>,
     ticker: Ticker,
     busy: RefCell<Option<Busy>>,
 }
 
 impl DiskRing {
-    /// Builds the ring on the calling shard thread and starts its reaper and flusher tasks. With `arena`, tries to
-    /// register its memory; a refusal (memlock) only costs a little CPU and is reported in the return value.
+    /// Builds the ring on the calling shard thread and starts its reaper and flusher tasks.
     ///
     /// # Errors
     /// When the kernel refuses the ring or the eventfd.
-    pub fn start(ticker: &Ticker, arena: Option<&Arena>) -> io::Result<(Self, Option<io::Error>)> {
+    pub fn start(ticker: &Ticker) -> io::Result<Self> {
         let ring: IoUring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            .setup_taskrun_flag()
             .setup_cqsize(RING_DEPTH * 2)
             .build(RING_DEPTH)?;
         let event = rustix::event::eventfd(
@@ -156,23 +153,6 @@ impl DiskRing {
             rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
         )?;
         ring.submitter().register_eventfd(event.as_raw_fd())?;
-        let mut refused = None;
-        let mut registered = None;
-        if let Some(arena) = arena {
-            let (base, len) = arena.region();
-            if len <= REGISTERED_BYTES_MAX {
-                let region = [libc::iovec {
-                    iov_base: base.cast(),
-                    iov_len: len,
-                }];
-                // SAFETY: the arena's mapping outlives the ring: chunks in flight hold it, and with none in flight
-                // the kernel does not touch it.
-                match unsafe { ring.submitter().register_buffers(&region) } {
-                    Ok(()) => registered = Some((base as usize, len)),
-                    Err(error) => refused = Some(error),
-                }
-            }
-        }
         let inner = Rc::new(Inner {
             ring: RefCell::new(ring),
             slots: RefCell::new(Vec::new()),
@@ -182,13 +162,12 @@ impl DiskRing {
             flush_wanted: Cell::new(false),
             flusher: RefCell::new(None),
             link_errors: RefCell::new(Vec::new()),
-            registered: Cell::new(registered),
             ticker: ticker.clone(),
             busy: RefCell::new(None),
         });
         executor::spawn(reap_on_event(Rc::downgrade(&inner), event)?);
         executor::spawn(flush_each_turn(Rc::downgrade(&inner)));
-        Ok((Self(inner), refused))
+        Ok(Self(inner))
     }
 
     /// Operations in the kernel or waiting for a place in the ring.
@@ -216,16 +195,10 @@ impl DiskRing {
             0
         };
         let iovecs = iovecs(&pieces);
-        let entry = match self.registered_piece(&pieces) {
-            Some((pointer, len)) => opcode::WriteFixed::new(file.raw(), pointer, len, 0)
-                .offset(position)
-                .rw_flags(rw_flags)
-                .build(),
-            None => opcode::Writev::new(file.raw(), iovecs.as_ptr(), iovec_count(&iovecs))
-                .offset(position)
-                .rw_flags(rw_flags)
-                .build(),
-        };
+        let entry = opcode::Writev::new(file.raw(), iovecs.as_ptr(), iovec_count(&iovecs))
+            .offset(position)
+            .rw_flags(rw_flags)
+            .build();
         let keep = Keep::Pieces {
             file: file.clone(),
             pieces,
@@ -369,21 +342,6 @@ impl DiskRing {
         self.submit(entry, Keep::File(directory.clone())).await.map(drop)
     }
 
-    /// The single registered buffer that holds the write, if it is one piece of registered memory.
-    fn registered_piece(&self, pieces: &[Piece]) -> Option<(*const u8, u32)> {
-        let (base, len) = self.0.registered.get()?;
-        let [piece] = pieces else { return None };
-        let start = piece.chunk.as_ptr() as usize + piece.start;
-        let inside = start >= base && start + piece.len <= base + len;
-        inside.then(|| {
-            let pointer = piece.chunk.as_ptr().wrapping_add(piece.start).cast_const();
-            (
-                pointer,
-                u32::try_from(piece.len).expect("a piece is smaller than a slab"),
-            )
-        })
-    }
-
     fn submit(&self, entry: squeue::Entry, keep: Keep) -> Operation {
         let slot = self.0.new_slot(Slot::Waiting { waker: None, keep });
         let entry = entry.user_data(slot as u64);
@@ -504,8 +462,27 @@ impl Inner {
             queue.sync();
             u32::try_from(queue.len()).expect("the submission queue holds RING_DEPTH entries")
         };
-        self.enter(pushed);
-        self.reap();
+        self.enter_and_reap(pushed);
+    }
+
+    /// Submits, lets deferred completions materialise, and reaps them.
+    ///
+    /// The kernel rings the eventfd for completions it defers and once more when they materialise. The second ring would
+    /// cost a turn of the executor for nothing, so it is off inside the enter. What is deferred meanwhile rings nobody and
+    /// shows in the task-run flag: we clear "off", fence, read the flag; the kernel sets the flag, fences, reads "off".
+    fn enter_and_reap(&self, submit: u32) {
+        let mut submit = submit;
+        loop {
+            self.ring.borrow_mut().completion().disable_eventfd();
+            self.enter(submit);
+            self.ring.borrow_mut().completion().enable_eventfd();
+            fence(Ordering::SeqCst);
+            self.reap();
+            if !self.ring.borrow_mut().submission().taskrun() {
+                return;
+            }
+            submit = 0;
+        }
     }
 
     /// One `io_uring_enter` that submits and lets deferred completions materialise.
@@ -653,8 +630,7 @@ fn reap_on_event(ring: std::rc::Weak<Inner>, event: OwnedFd) -> io::Result<impl 
             // An empty counter (EAGAIN) is a spurious wake; reaping is harmless then.
             let _spurious = rustix::io::read(event.get_ref(), &mut counter);
             let Some(ring) = ring.upgrade() else { return };
-            ring.enter(0);
-            ring.reap();
+            ring.enter_and_reap(0);
         }
     })
 }
@@ -684,7 +660,7 @@ async fn flush_each_turn(ring: std::rc::Weak<Inner>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::buffer::{BLOCK_BYTES, ChunkClass, SLAB_BYTES};
+    use super::super::buffer::{Arena, BLOCK_BYTES, ChunkClass, SLAB_BYTES};
     use super::*;
 
     fn with_ring<F: Future<Output = ()> + 'static>(
@@ -693,7 +669,7 @@ mod tests {
         let directory = tempfile::tempdir_in("target").unwrap();
         executor::block_on(async {
             let arena = Arena::new(8 * SLAB_BYTES).unwrap();
-            let (ring, _) = DiskRing::start(&Ticker::start(), Some(&arena)).unwrap();
+            let ring = DiskRing::start(&Ticker::start()).unwrap();
             test(ring, arena, directory).await;
         });
     }

@@ -53,7 +53,7 @@ const BIND_RETRY: Duration = Duration::from_millis(10);
 const CORES_FOR_POLLING: usize = 4;
 
 enum Event {
-    ShardReady(Result<Option<String>, String>),
+    ShardReady(Result<(), String>),
     DiskFailed(String),
     ShardEnded(String),
 }
@@ -149,14 +149,7 @@ impl Start<'_> {
         );
         for _ in 0..shards {
             match happened.recv().await {
-                Some(Event::ShardReady(Ok(refused))) => {
-                    if let Some(refused) = refused {
-                        tracing::info!(
-                            refused,
-                            "disk buffers are not registered with the ring (memlock); writes cost a little more CPU"
-                        );
-                    }
-                }
+                Some(Event::ShardReady(Ok(()))) => {}
                 Some(Event::ShardReady(Err(problem)) | Event::ShardEnded(problem)) => {
                     return Err(ServeError::Shard(problem));
                 }
@@ -327,8 +320,8 @@ impl Start<'_> {
         let ready = events.clone();
         let thread = executor::spawn_shard(&options, move || async move {
             let shard = match Shard::start(shard, port) {
-                Ok((shard, refused)) => {
-                    let _ended = ready.send(Event::ShardReady(Ok(refused.map(|error| error.to_string()))));
+                Ok(shard) => {
+                    let _ended = ready.send(Event::ShardReady(Ok(())));
                     shard
                 }
                 Err(error) => {
@@ -379,7 +372,7 @@ async fn end_badly(event: Option<Event>) -> std::convert::Infallible {
         Some(Event::ShardEnded(problem) | Event::ShardReady(Err(problem))) => {
             exit_after(EXIT_SHARD_PANICKED, &problem).await
         }
-        Some(Event::ShardReady(Ok(_))) | None => exit_after(EXIT_SHARD_PANICKED, "a shard ended").await,
+        Some(Event::ShardReady(Ok(()))) | None => exit_after(EXIT_SHARD_PANICKED, "a shard ended").await,
     }
 }
 
