@@ -19,6 +19,7 @@
 
 use super::buffer::Chunk;
 use super::executor::{self, Busy, Ticker};
+use super::local::Notify;
 use io_uring::{IoUring, opcode, squeue, types};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -134,6 +135,8 @@ struct Inner {
     link_errors: RefCell<Vec<(usize, i32)>>,
     ticker: Ticker,
     busy: RefCell<Option<Busy>>,
+    /// Operations are out; the overdue reaper should look in now and then.
+    overdue: Notify,
 }
 
 impl DiskRing {
@@ -164,9 +167,11 @@ impl DiskRing {
             link_errors: RefCell::new(Vec::new()),
             ticker: ticker.clone(),
             busy: RefCell::new(None),
+            overdue: Notify::default(),
         });
         executor::spawn(reap_on_event(Rc::downgrade(&inner), event)?);
         executor::spawn(flush_each_turn(Rc::downgrade(&inner)));
+        executor::spawn(reap_overdue(Rc::downgrade(&inner)));
         Ok(Self(inner))
     }
 
@@ -428,6 +433,7 @@ impl Inner {
     fn want_flush(&self) {
         if self.busy.borrow().is_none() {
             *self.busy.borrow_mut() = Some(self.ticker.busy());
+            self.overdue.notify();
         }
         if !self.flush_wanted.replace(true)
             && let Some(waker) = self.flusher.borrow_mut().take()
@@ -635,6 +641,30 @@ fn reap_on_event(ring: std::rc::Weak<Inner>, event: OwnedFd) -> io::Result<impl 
     })
 }
 
+/// Reaps every tick while operations are out, whatever the eventfd said: a wake-up lost between the kernel and the executor
+/// then costs a tick, not a write that never completes. Ends when the ring is gone.
+async fn reap_overdue(ring: std::rc::Weak<Inner>) {
+    loop {
+        let alive = poll_fn(|cx| {
+            let Some(ring) = ring.upgrade() else {
+                return Poll::Ready(false);
+            };
+            if ring.busy.borrow().is_some() {
+                return Poll::Ready(true);
+            }
+            ring.overdue.poll_notified(cx).map(|()| true)
+        })
+        .await;
+        if !alive {
+            return;
+        }
+        executor::sleep(executor::TICK).await;
+        if let Some(ring) = ring.upgrade().filter(|ring| ring.in_flight.get() > 0) {
+            ring.enter_and_reap(0);
+        }
+    }
+}
+
 /// Submits once per executor turn. Ends when the ring is gone.
 async fn flush_each_turn(ring: std::rc::Weak<Inner>) {
     loop {
@@ -735,7 +765,7 @@ mod tests {
                 .unwrap();
             ring.allocate(&file, 4 << 20).await.unwrap();
             let done = Rc::new(Cell::new(0u32));
-            let finished = Rc::new(super::super::local::Notify::default());
+            let finished = Rc::new(Notify::default());
             let shared = piece(&arena, 7);
             for block in 0..600u64 {
                 let (ring, file, pieces) = (ring.clone(), file.clone(), vec![shared.clone()]);
