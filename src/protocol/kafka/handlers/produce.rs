@@ -41,8 +41,8 @@ const FATES_INLINE: usize = 4;
 /// What became of one partition at the first stage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
-    /// Handed to its log: these many records and bytes.
-    Sent(u64, u64),
+    /// Handed to its log, whose shard counts it.
+    Sent,
     /// Refused.
     Refused(Refusal),
 }
@@ -110,8 +110,7 @@ fn plan(call: &Call) -> Result<(Vec<ProducePart>, Fates, i16), crate::protocol::
                         log,
                         batch: range_in(&call.frame, batch.bytes()),
                     });
-                    let records = u64::try_from(batch.record_count()).unwrap_or(0);
-                    Fate::Sent(records, u64::from(batch.total_bytes()))
+                    Fate::Sent
                 }
                 Err(refusal) => Fate::Refused(refusal),
             });
@@ -224,12 +223,8 @@ async fn finish(call: Call, pending: Option<PendingProduce>, fates: Fates, acks:
         .map(|fate| match fate {
             Fate::Refused(refusal) => Err(refusal),
             // One result for each part, in order; were one missing, its batch would not be acknowledged.
-            Fate::Sent(records, bytes) => match results.next() {
-                Some(Ok(produced)) => {
-                    count(&call.shard.probe().records_produced, records);
-                    count(&call.shard.probe().bytes_produced, bytes);
-                    Ok(produced)
-                }
+            Fate::Sent => match results.next() {
+                Some(Ok(produced)) => Ok(produced),
                 Some(Err(error)) => Err(map::produce_error(error).into()),
                 None => Err(ErrorCode::UnknownServerError.into()),
             },
