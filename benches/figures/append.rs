@@ -100,7 +100,7 @@ async fn compare(shard: &Rc<Shard>, files: &[File], load: &Load) -> Figure {
             let took = floor::durable_writes(
                 files,
                 piece,
-                ROUND_BYTES / load.partitions as u64 * files.len() as u64,
+                ROUND_BYTES / u64::from(load.partitions) * files.len() as u64,
             );
             samples.push(rate(took));
         }
