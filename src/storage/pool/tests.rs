@@ -124,7 +124,7 @@ fn with_pool<F: Future<Output = ()> + 'static>(test: impl FnOnce(Pool, DiskRing,
     std::fs::create_dir_all(data.pool()).unwrap();
     executor::block_on(async {
         let arena = Arena::new(32 * SLAB_BYTES).unwrap();
-        let (disk, _) = DiskRing::start(&Ticker::start(), Some(&arena)).unwrap();
+        let disk = DiskRing::start(&Ticker::start()).unwrap();
         let pool = Pool::start(data.pool(), disk.clone(), &arena, 2, Vec::new());
         test(pool, disk, arena, data).await;
     });
