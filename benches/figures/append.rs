@@ -97,11 +97,7 @@ async fn compare(shard: &Rc<Shard>, files: &[File], load: &Load) -> Figure {
     let mut write_bytes = Vec::new();
     for round in 0..=ROUNDS {
         for (samples, piece) in bare.iter_mut().zip(PIECES) {
-            let took = floor::durable_writes(
-                files,
-                piece,
-                ROUND_BYTES / u64::from(load.partitions) * files.len() as u64,
-            );
+            let took = floor::durable_writes(files, piece, ROUND_BYTES);
             samples.push(rate(took));
         }
         let writes = shard.probe().writes.get();

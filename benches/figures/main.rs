@@ -25,15 +25,15 @@ mod throughput;
 
 use report::Report;
 
-/// A part's name and what measures it.
-type Part = (&'static str, fn(&mut Report));
+/// Measures one part and reports its figures.
+type Part = fn(&mut Report);
 
 fn main() {
     let wanted: Vec<String> = std::env::args()
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    let parts: [Part; 5] = [
+    let parts: [(&str, Part); 5] = [
         ("append", append::measure),
         ("latency", latency::measure),
         ("throughput", throughput::measure),

@@ -230,7 +230,13 @@ impl Chain {
 
     /// Index of the entry that holds `position`.
     fn entry_at(&self, position: u64) -> usize {
-        let after = self.entries.partition_point(|entry| entry.start <= position);
+        // Appends and writes look at the newest chunk; a tail of hundreds is searched for readers only.
+        let in_last = self.entries.back().is_some_and(|last| last.start <= position);
+        let after = if in_last {
+            self.entries.len()
+        } else {
+            self.entries.partition_point(|entry| entry.start <= position)
+        };
         let index = after
             .checked_sub(1)
             .expect("a position inside the window has an entry");
