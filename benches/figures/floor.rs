@@ -34,7 +34,7 @@ pub(crate) struct Aligned {
 impl Aligned {
     pub(crate) fn new(len: usize, fill: u8) -> Self {
         let align = if len < HUGE_PAGE { BLOCK } else { HUGE_PAGE };
-        let mut bytes = Vec::with_capacity(len + align);
+        let mut bytes: Vec<u8> = Vec::with_capacity(len + align);
         let start = bytes.as_ptr().align_offset(align);
         if align == HUGE_PAGE {
             let from = bytes.as_mut_ptr().wrapping_add(start);
