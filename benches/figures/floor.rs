@@ -18,10 +18,12 @@ use std::path::Path;
 use std::time::Duration;
 
 const BLOCK: usize = 4096;
+const HUGE_PAGE: usize = 2 << 20;
 /// Bytes written at once when filling.
 const FILL_BYTES: usize = 1 << 20;
 
-/// Memory direct I/O accepts, filled with a pattern.
+/// Memory direct I/O accepts, filled with a pattern; in huge pages where it is large, as the broker's is: pinning small
+/// pages costs more than the write itself.
 #[derive(Debug)]
 pub(crate) struct Aligned {
     bytes: Vec<u8>,
@@ -31,8 +33,17 @@ pub(crate) struct Aligned {
 
 impl Aligned {
     pub(crate) fn new(len: usize, fill: u8) -> Self {
-        let bytes = vec![fill; len + BLOCK];
-        let start = bytes.as_ptr().align_offset(BLOCK);
+        let align = if len < HUGE_PAGE { BLOCK } else { HUGE_PAGE };
+        let mut bytes: Vec<u8> = Vec::with_capacity(len + align);
+        let start = bytes.as_ptr().align_offset(align);
+        if align == HUGE_PAGE {
+            let from = bytes.as_mut_ptr().wrapping_add(start);
+            // SAFETY: the range lies in the vector's own reserve, and the advice changes no contents.
+            let advised = unsafe { rustix::mm::madvise(from.cast(), len, rustix::mm::Advice::LinuxHugepage) };
+            // Small pages do as well, only slower, and the broker has them too then.
+            let _small_pages = advised;
+        }
+        bytes.resize(len + align, fill);
         Self { bytes, start, len }
     }
 
@@ -66,7 +77,8 @@ pub(crate) fn zero_filled(path: &Path, len: u64) -> File {
 /// Writes `total` bytes durably in pieces of `piece`, one write in flight per file, each file from its start on. Returns
 /// the time it took.
 pub(crate) fn durable_writes(files: &[File], piece: usize, total: u64) -> Duration {
-    let buffers: Vec<Aligned> = files.iter().map(|_| Aligned::new(piece, 0x5a)).collect();
+    let memory = Aligned::new((piece * files.len()).next_multiple_of(HUGE_PAGE), 0x5a);
+    let buffers: Vec<&[u8]> = memory.bytes().chunks(piece).collect();
     let mut ring: IoUring = IoUring::builder()
         .setup_single_issuer()
         .setup_defer_taskrun()
@@ -78,7 +90,7 @@ pub(crate) fn durable_writes(files: &[File], piece: usize, total: u64) -> Durati
     let entry = |index: usize, position: u64| {
         opcode::Write::new(
             types::Fd(files[index].as_raw_fd()),
-            buffers[index].bytes().as_ptr(),
+            buffers[index].as_ptr(),
             length,
         )
         .offset(position)

@@ -90,15 +90,18 @@ fn by_room(profile: &str) -> BTreeMap<String, u64> {
     let mut room = String::new();
     let mut callee = false;
     for line in profile.lines() {
-        let source = ["fl=", "fi=", "fe="]
-            .iter()
-            .find_map(|key| line.strip_prefix(key));
-        if let Some(source) = source {
+        let key = ["fl=", "fi=", "fe=", "cfi=", "cfl="]
+            .into_iter()
+            .find(|key| line.starts_with(key));
+        if let Some(key) = key {
+            let source = &line[key.len()..];
             let (id, name) = source.split_once(' ').unwrap_or((source, ""));
             if !name.is_empty() {
                 names.insert(id, name);
             }
-            room = room_of(names.get(id).copied().unwrap_or(id));
+            if !key.starts_with('c') {
+                room = room_of(names.get(id).copied().unwrap_or(id));
+            }
         } else if line.starts_with("calls=") {
             callee = true;
         } else if line.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '+' | '-' | '*')) {
@@ -122,14 +125,11 @@ fn room_of(source: &str) -> String {
         return inside.split(['/', '.']).next().unwrap_or(inside).to_owned();
     }
     let known = [
+        ("/sysdeps/x86_64/multiarch/mem", "libc copies"),
         ("crc-fast", "checksum"),
         ("/stdarch/", "checksum"),
         ("benches/", "the harness"),
         ("/library/", "Rust's library"),
-        ("string", "libc copies"),
-        ("memcpy", "libc copies"),
-        ("memmove", "libc copies"),
-        ("memset", "libc copies"),
         ("malloc", "libc malloc"),
     ];
     let found = known.iter().find(|(part, _)| source.contains(part));

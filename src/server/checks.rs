@@ -189,6 +189,7 @@ struct Machine {
     memory_bytes: Option<u64>,
     open_files_max: Option<u64>,
     governor: Option<String>,
+    huge_pages: Option<String>,
 }
 
 impl Machine {
@@ -197,6 +198,7 @@ impl Machine {
             memory_bytes: read("/proc/meminfo").as_deref().and_then(total_memory),
             open_files_max: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
             governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+            huge_pages: read("/sys/kernel/mm/transparent_hugepage/enabled"),
         }
     }
 }
@@ -225,6 +227,7 @@ fn warnings(
         few_open_files(config, machine),
         little_memlock(shard_count, ring),
         slow_governor(machine),
+        small_pages(machine),
         exposed(config),
     ]
     .into_iter()
@@ -310,6 +313,18 @@ fn slow_governor(machine: &Machine) -> Option<Warning> {
         .map(|governor| Warning {
             id: "cpu-governor",
             message: format!("the governor is {governor}: expect slower and uneven answers"),
+        })
+}
+
+fn small_pages(machine: &Machine) -> Option<Warning> {
+    machine
+        .huge_pages
+        .as_deref()
+        .filter(|modes| modes.contains("[never]"))
+        .map(|_| Warning {
+            id: "huge-pages",
+            message: "transparent huge pages are off: large writes cost about twice the processor time"
+                .to_owned(),
         })
 }
 
@@ -461,6 +476,7 @@ mod tests {
             memory_bytes: Some(8 << 30),
             open_files_max: Some(1 << 20),
             governor: Some("performance".to_owned()),
+            huge_pages: Some("always [madvise] never".to_owned()),
         };
         (Config::default(), ring, data_dir, machine)
     }
@@ -484,6 +500,7 @@ mod tests {
         machine.memory_bytes = Some(1 << 30);
         machine.open_files_max = Some(1024);
         machine.governor = Some("powersave".to_owned());
+        machine.huge_pages = Some("always madvise [never]".to_owned());
         let text: Vec<String> = warnings(&config, 32, &ring, &data_dir, &machine)
             .iter()
             .map(ToString::to_string)
@@ -495,6 +512,7 @@ mod tests {
             open-files: the limit on open files is 1024, kafka.max_connections wants 11024 (ulimit -n)
             memlock: 8 MiB of lockable memory for 32 shards, 16 MiB are wanted: buffers will not be registered
             cpu-governor: the governor is powersave: expect slower and uneven answers
+            huge-pages: transparent huge pages are off: large writes cost about twice the processor time
             insecure: 192.0.2.1:9092 is open to other machines without authentication"#]]
         .assert_eq(&text.join("\n"));
     }
