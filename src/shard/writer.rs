@@ -14,7 +14,9 @@ use crate::storage::error::is_full;
 use crate::storage::index::SegmentSummary;
 use crate::storage::layout::{index_name, segment_name};
 use crate::storage::log::{Action, SyncJob, WriteJob};
+use futures_lite::future::poll_once;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -66,7 +68,8 @@ impl Shard {
         partition.fire_watchers();
     }
 
-    async fn write(self: &Rc<Self>, partition: &Rc<Partition>, mut job: WriteJob) {
+    /// Performs one write. Nobody is told that it completed; the caller owes [`announce`](Self::announce) then.
+    async fn write(self: &Rc<Self>, partition: &Rc<Partition>, mut job: WriteJob) -> News {
         let sync = if job.durable {
             self.write_sync
         } else {
@@ -79,10 +82,20 @@ impl Shard {
             Ok(()) => {
                 self.probe.write_latency.record(clock::now().since(begun));
                 partition.log.borrow_mut().wrote(&job);
-                self.memory_freed.wake_all();
-                self.published(partition);
+                News::Owed
             }
-            Err(error) => self.disk_failed("write", &partition.directory, &error),
+            Err(error) => {
+                self.disk_failed("write", &partition.directory, &error);
+                News::None
+            }
+        }
+    }
+
+    /// Tells whoever waits for a write of `partition`, if one completed since they were told last.
+    fn announce(self: &Rc<Self>, partition: &Rc<Partition>, news: &mut News) {
+        if std::mem::replace(news, News::None) == News::Owed {
+            self.memory_freed.wake_all();
+            self.published(partition);
         }
     }
 
@@ -134,14 +147,35 @@ impl Shard {
     }
 }
 
+/// Whether a write completed that nobody was told of yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum News {
+    None,
+    Owed,
+}
+
 async fn drive(shard: Rc<Shard>, partition: Rc<Partition>) {
+    let mut news = News::None;
     loop {
         if partition.failed.get() {
             break;
         }
         let action = partition.log.borrow_mut().next_action();
+        if !matches!(action, Some(Action::Write(_))) {
+            shard.announce(&partition, &mut news);
+        }
         match action {
-            Some(Action::Write(job)) => shard.write(&partition, job).await,
+            Some(Action::Write(job)) => {
+                // The next write is queued before anyone hears of the last: those who wait answer with a window of new
+                // batches, and the device would be idle while they are copied.
+                let mut write = pin!(shard.write(&partition, job));
+                let begun = poll_once(write.as_mut()).await;
+                shard.announce(&partition, &mut news);
+                news = match begun {
+                    Some(done) => done,
+                    None => write.await,
+                };
+            }
             Some(Action::Attach { base, capacity }) => {
                 if partition.closed.get() {
                     break;
@@ -166,6 +200,7 @@ async fn drive(shard: Rc<Shard>, partition: Rc<Partition>) {
             }
         }
     }
+    shard.announce(&partition, &mut news);
     // Whatever it waited for, it does not wait any more.
     shard.note_room(&partition);
     partition.driving.set(false);
