@@ -116,13 +116,9 @@ impl Outbox {
     }
 
     fn forget(&self, hold: &RemoteHold) {
-        if self
-            .held
-            .borrow_mut()
-            .remove(&hold.id)
-            .is_some_and(|state| state.has_fired())
-            && hold.peers.len() == 1
-        {
+        let fired_by_a_peer = self.held.borrow_mut().remove(&hold.id).is_none();
+        if fired_by_a_peer && hold.peers.len() == 1 {
+            // The only other shard that knew it has forgotten it by firing it.
             return;
         }
         let mut queues = self.queues.borrow_mut();

@@ -16,8 +16,8 @@ use super::messages::Message;
 use super::session::outbox::Outbox;
 use super::wire::{DecodeError, Encoded, Reader, Writer};
 use crate::runtime::local::Permit;
-use crate::shard::Shard;
 use crate::shard::request::FrameBytes;
+use crate::shard::{Shard, count};
 
 /// Room for an answer before its buffer has to grow: a Produce answer for one partition takes about 70 bytes.
 const ANSWER_BYTES_GUESS: usize = 128;
@@ -121,9 +121,4 @@ impl Call {
     pub(super) fn count_error(&self) {
         count(&self.shard.probe().request_errors, 1);
     }
-}
-
-/// Adds to one of the shard's counters.
-pub(super) fn count(counter: &std::cell::Cell<u64>, by: u64) {
-    counter.set(counter.get().wrapping_add(by));
 }

@@ -15,12 +15,11 @@ use std::time::Duration;
 
 use futures_lite::future::or;
 
-use super::call::count;
 use super::session;
 use crate::runtime::executor;
 use crate::runtime::local::Notify;
 use crate::runtime::net::{Listener, Stream};
-use crate::shard::Shard;
+use crate::shard::{Shard, count};
 
 /// Pause after `accept` failed: what it lacked (descriptors, memory) needs a moment to come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -26,14 +26,14 @@ use std::sync::Arc;
 use futures_lite::future::or;
 
 use super::api::ApiKey;
-use super::call::{Call, count};
+use super::call::Call;
 use super::dispatch::{self, Route};
 use super::header::RequestHeader;
 use super::wire::{DecodeError, FRAME_SIZE_BYTES, Reader};
 use crate::runtime::executor;
 use crate::runtime::local::Permit;
 use crate::runtime::net::Stream;
-use crate::shard::Shard;
+use crate::shard::{Shard, count};
 use frame::{FrameFault, FrameHead, Framing, next_frame};
 use outbox::{Held, Outbox, Undelivered, within};
 

@@ -18,7 +18,7 @@ use futures_lite::future::or;
 
 use super::{log_of, wire_offset};
 use crate::base::{LogId, Offset};
-use crate::protocol::kafka::call::{Answer, Call, Outcome, count};
+use crate::protocol::kafka::call::{Answer, Call, Outcome};
 use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::map;
 use crate::protocol::kafka::messages::{
@@ -27,6 +27,7 @@ use crate::protocol::kafka::messages::{
 use crate::protocol::kafka::wire::Records;
 use crate::runtime::local::Permit;
 use crate::runtime::{clock, executor};
+use crate::shard::count;
 use crate::shard::request::{Bounds, PartRead, ReadLimits, ReadPart};
 
 /// Most bytes of one answer, whatever the client asks for; Kafka's `fetch.max.bytes`.

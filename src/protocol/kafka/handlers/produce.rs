@@ -22,15 +22,15 @@ use crate::batch::attributes::{Compression, TimestampType};
 use crate::batch::kafka::{KafkaBatch, MAGIC_V2};
 use crate::broker::image::Image;
 use crate::broker::topic::TopicSettings;
-use crate::protocol::kafka::call::{Answer, Call, Outcome, PendingAnswer, count};
+use crate::protocol::kafka::call::{Answer, Call, Outcome, PendingAnswer};
 use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::map;
 use crate::protocol::kafka::messages::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
     TopicProduceResponse,
 };
-use crate::shard::PendingProduce;
 use crate::shard::request::{ProducePart, Produced};
+use crate::shard::{PendingProduce, count};
 
 /// First version whose clients know zstd.
 const ZSTD_SINCE: i16 = 7;
