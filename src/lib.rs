@@ -2,8 +2,10 @@
 
 pub mod base;
 pub mod batch;
+pub mod bench;
 pub mod broker;
 pub mod cli;
+pub mod client;
 pub mod protocol;
 pub mod runtime;
 pub mod server;

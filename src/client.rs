@@ -1,0 +1,4 @@
+//! Clients of brokers. [`kafka`] is the blocking Kafka client of the command line and the load generator; it works
+//! against any Kafka broker.
+
+pub mod kafka;
