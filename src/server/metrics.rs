@@ -272,7 +272,7 @@ mod tests {
         );
         assert_eq!(of("durable", "count"), [4.0]);
         assert!((of("durable", "sum")[0] - 1099.514).abs() < 0.01, "{text}");
-        assert!(text.contains("le=\"1.024e-6\""), "{text}");
+        assert!(text.contains("le=\"0.000001024\""), "{text}");
         assert_eq!(of("find", "bucket"), [0.0; 26]);
         assert!(
             !text.contains("corelog_stage_seconds_count{shard=\"0\""),
