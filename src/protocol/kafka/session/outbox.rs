@@ -25,7 +25,7 @@ use futures_lite::future::poll_once;
 use smallvec::SmallVec;
 
 use crate::protocol::kafka::call::{Answer, PendingAnswer, Reply};
-use crate::runtime::executor::{self, Busy};
+use crate::runtime::executor;
 use crate::runtime::local::{Notify, Permit, WakerList};
 use crate::runtime::net::Stream;
 
@@ -46,8 +46,6 @@ const WRITE_SLICES_INLINE: usize = 16;
 pub(in crate::protocol::kafka) struct Held {
     /// Memory of its frame and of what was decoded.
     pub(in crate::protocol::kafka) memory: Permit,
-    /// Keeps the executor honest meanwhile.
-    pub(in crate::protocol::kafka) busy: Busy,
 }
 
 /// A request waiting for its turn.
@@ -340,7 +338,6 @@ pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::executor::Ticker;
     use crate::runtime::local::Budget;
 
     fn ready<F: Future>(future: F) -> bool {
@@ -350,7 +347,6 @@ mod tests {
     fn held() -> Held {
         Held {
             memory: Budget::new(1).try_acquire(1).unwrap(),
-            busy: Ticker::default().busy(),
         }
     }
 
