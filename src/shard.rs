@@ -29,7 +29,6 @@ use crate::broker::placement::owner;
 use crate::broker::topic::TopicDefaults;
 use crate::runtime::buffer::Arena;
 use crate::runtime::disk::{DiskRing, WriteSync};
-use crate::runtime::executor::Ticker;
 use crate::runtime::local::{Budget, Notify, WakerList};
 use crate::runtime::mesh::{Peer, Port};
 use crate::storage::layout::DataDir;
@@ -233,7 +232,6 @@ pub struct Shard {
     producer_expiration: Duration,
     retention_check_interval: Duration,
     fatal: FatalSink,
-    ticker: Ticker,
     arena: Arena,
     disk: DiskRing,
     pool: Pool,
@@ -279,13 +277,12 @@ impl Shard {
     /// its tasks.
     ///
     /// # Errors
-    /// A refused ring or a log that cannot be opened.
+    /// Refused memory or a log that cannot be opened.
     pub fn start(config: ShardConfig, port: Port<Message>) -> Result<Rc<Self>, crate::storage::Error> {
-        let here = Path::new("io_uring");
-        let ticker = Ticker::start();
+        let here = Path::new("buffers");
         let arena =
             Arena::new(config.memory_bytes / 2).map_err(crate::storage::Error::io("map memory for", here))?;
-        let disk = DiskRing::start(&ticker).map_err(crate::storage::Error::io("set up", here))?;
+        let disk = DiskRing::here();
         let pool = Pool::start(
             config.data.pool(),
             disk.clone(),
@@ -305,7 +302,6 @@ impl Shard {
             fatal: config.fatal,
             outbox: watch::Outbox::start(Rc::clone(&port)),
             cold: reader::ColdReads::new(arena.len_bytes()),
-            ticker,
             arena,
             disk,
             pool,
@@ -357,12 +353,6 @@ impl Shard {
     #[must_use]
     pub fn limits(&self) -> &DoorLimits {
         &self.limits
-    }
-
-    /// Keeps the executor awake; hold a guard while a request is in flight.
-    #[must_use]
-    pub fn ticker(&self) -> &Ticker {
-        &self.ticker
     }
 
     /// Bytes of request frames; reserve before reading a body.

@@ -25,10 +25,9 @@ use futures_lite::future::poll_once;
 use smallvec::SmallVec;
 
 use crate::protocol::kafka::call::{Answer, PendingAnswer, Reply};
-use crate::runtime::clock;
-use crate::runtime::executor::{self, Busy};
 use crate::runtime::local::{Notify, Permit, WakerList};
 use crate::runtime::net::Stream;
+use crate::runtime::{clock, executor};
 use crate::shard::Probe;
 use crate::shard::stages::Handoff;
 
@@ -49,8 +48,6 @@ const WRITE_SLICES_INLINE: usize = 16;
 pub(in crate::protocol::kafka) struct Held {
     /// Memory of its frame and of what was decoded.
     pub(in crate::protocol::kafka) memory: Permit,
-    /// Keeps the executor honest meanwhile.
-    pub(in crate::protocol::kafka) busy: Busy,
 }
 
 /// A request waiting for its turn.
@@ -361,7 +358,6 @@ pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::executor::Ticker;
     use crate::runtime::local::Budget;
 
     fn ready<F: Future>(future: F) -> bool {
@@ -371,7 +367,6 @@ mod tests {
     fn held() -> Held {
         Held {
             memory: Budget::new(1).try_acquire(1).unwrap(),
-            busy: Ticker::default().busy(),
         }
     }
 
