@@ -71,6 +71,7 @@ fn frame(batch: &[u8]) -> Vec<u8> {
         }]
         .into_iter()
         .collect(),
+        ..ProduceRequest::default()
     }
     .encode(&mut writer, VERSION);
     writer.finish().expect("a request").into_vec()
