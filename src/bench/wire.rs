@@ -7,6 +7,8 @@
 //!
 //! Absent: retries (a failed request is counted, never hidden) and reconnects (a lost connection ends the run).
 
+pub mod kafka;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
