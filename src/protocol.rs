@@ -11,3 +11,4 @@
 //! **Absent.** Which addresses to listen on and how many connections to allow, which the server room above decides.
 
 pub mod kafka;
+pub mod native;
