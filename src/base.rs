@@ -2,10 +2,12 @@
 //!
 //! A type is admitted here only if every room could want it and it depends on nothing but the standard
 //! library: identities and offsets ([`ids`]), checksums ([`checksum`]), sizes and durations as people write
-//! them ([`units`]). Nothing here does I/O, reads a clock or allocates on a hot path.
+//! them ([`units`]), where time goes ([`stages`], [`histogram`]). Nothing here does I/O, reads a clock or allocates on a hot path.
 
 pub mod checksum;
+pub mod histogram;
 pub mod ids;
+pub mod stages;
 pub mod units;
 
 pub use checksum::{crc32c, crc32c_combine};
