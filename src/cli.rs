@@ -5,13 +5,13 @@
 //! (`corelog consume t | head`) is not a failure.
 //!
 //! Every command is a function of its arguments and of [`Streams`], so that tests run it without a process. The
-//! client commands talk to any Kafka broker through [`client`], with blocking sockets and no runtime: a command
+//! client commands talk to any Kafka broker through [`crate::client::kafka`], with blocking sockets and no runtime: a command
 //! line has one thing to do at a time.
 
 pub mod args;
-pub mod client;
 mod config;
 mod consume;
+pub mod consumer;
 pub mod format;
 mod log;
 mod output;
@@ -128,10 +128,10 @@ impl CliError {
     }
 }
 
-impl From<client::ClientError> for CliError {
-    fn from(error: client::ClientError) -> Self {
+impl From<crate::client::kafka::ClientError> for CliError {
+    fn from(error: crate::client::kafka::ClientError) -> Self {
         match error {
-            client::ClientError::Output(error) => Self::from(error),
+            crate::client::kafka::ClientError::Output(error) => Self::from(error),
             error => Self::failed(error),
         }
     }

@@ -15,6 +15,7 @@ mod partition;
 mod reader;
 pub mod request;
 pub mod router;
+pub mod stages;
 mod topics;
 pub mod watch;
 mod writer;
@@ -139,7 +140,9 @@ pub struct Probe {
     pub hops: Cell<u64>,
     /// Reads that met damaged bytes.
     pub damaged_reads: Cell<u64>,
-    /// From a complete Produce frame to its answer, durability included.
+    /// Where the time of batches and reads goes.
+    pub stages: stages::StageLedger,
+    /// From a complete Produce frame to its answer handed to the socket, durability included.
     pub produce_latency: Latency,
     /// One write to a segment, durable unless the topic is relaxed.
     pub write_latency: Latency,

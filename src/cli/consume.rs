@@ -9,11 +9,11 @@ use std::ops::ControlFlow;
 use serde_json::{Map, Value, json};
 
 use super::args::{ConsumeArgs, OutputFormat};
-use super::client::ClientError;
-use super::client::consumer::Consumer;
+use super::consumer::Consumer;
 use super::format::Printed;
 use super::topic::connect;
 use super::{CliError, Streams};
+use crate::client::kafka::ClientError;
 
 pub(super) fn run(args: &ConsumeArgs, streams: &mut Streams<'_>) -> Result<(), CliError> {
     let mut left = args.count.unwrap_or(u64::MAX);
@@ -84,9 +84,9 @@ fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]
 mod tests {
     use expect_test::expect;
 
-    use super::super::client::peer::Peer;
     use super::super::tests::corelog;
     use super::*;
+    use crate::client::kafka::peer::Peer;
 
     fn consume(peer: &Peer, line: &[&str]) -> (u8, String, String) {
         corelog(

@@ -11,10 +11,10 @@ use crate::batch::Compression;
 use crate::runtime::clock::wall_ms;
 
 use super::args::{Acks, Codec, ProduceArgs};
-use super::client::producer::{Identity, Producer, ProducerOptions};
 use super::format::{FormatError, LineReader};
 use super::topic::connect;
 use super::{CliError, Streams};
+use crate::client::kafka::producer::{Identity, Producer, ProducerOptions};
 
 pub(super) fn run(args: &ProduceArgs, streams: &mut Streams<'_>) -> Result<(), CliError> {
     let lines = args.format.reader().map_err(|error| misuse(&error))?;
@@ -137,9 +137,9 @@ const LINE_BYTES_MAX: usize = 100 << 20;
 
 #[cfg(test)]
 mod tests {
-    use super::super::client::peer::{Fault, Peer};
     use super::super::tests::corelog;
     use super::*;
+    use crate::client::kafka::peer::{Fault, Peer};
 
     fn produce(peer: &Peer, line: &[&str], input: &str) -> (u8, String) {
         let (code, out, err) = corelog(

@@ -9,10 +9,10 @@ use super::args::{
     Assignment, Connection, OutputFormat, TopicAlter, TopicCommand, TopicCreate, TopicDelete, TopicDescribe,
     TopicList,
 };
-use super::client::error::describe;
-use super::client::{Client, ClientError, Missing, NewTopic, Outcome, Patience};
 use super::output::Listing;
 use super::{CliError, Streams};
+use crate::client::kafka::error::describe;
+use crate::client::kafka::{Client, ClientError, Missing, NewTopic, Outcome, Patience};
 
 pub(super) fn run(command: &TopicCommand, streams: &mut Streams<'_>) -> Result<(), CliError> {
     match command {
@@ -208,8 +208,8 @@ fn pairs(assignments: &[Assignment]) -> Vec<(String, String)> {
 mod tests {
     use expect_test::expect;
 
-    use super::super::client::peer::Peer;
     use super::super::tests::corelog;
+    use crate::client::kafka::peer::Peer;
 
     #[test]
     fn topics_come_and_go() {

@@ -30,9 +30,10 @@ use super::call::Call;
 use super::dispatch::{self, Route};
 use super::header::RequestHeader;
 use super::wire::{DecodeError, FRAME_SIZE_BYTES, Reader};
-use crate::runtime::executor;
 use crate::runtime::local::Permit;
 use crate::runtime::net::{Stream, Want};
+use crate::runtime::{clock, executor};
+use crate::shard::stages::Arrival;
 use crate::shard::{Shard, count};
 use frame::{FrameFault, FrameHead, Framing, next_frame};
 use outbox::{Held, Outbox, Undelivered, within};
@@ -78,8 +79,9 @@ pub(super) async fn run(stream: Stream, shard: Rc<Shard>) {
     let written = crate::runtime::local::OneShot::default();
     executor::spawn({
         let (stream, outbox, written) = (stream.clone(), Rc::clone(&outbox), written.clone());
+        let shard = Rc::clone(&shard);
         async move {
-            let ended = executor::catch_panic(outbox.deliver(&stream)).await;
+            let ended = executor::catch_panic(outbox.deliver(&stream, shard.probe())).await;
             // A blocked reader wakes with the end of the stream.
             outbox.close();
             stream.shut_down();
@@ -130,7 +132,7 @@ impl Session {
             )
             .await;
             let begun = match request {
-                Ok((frame, memory)) => self.begin(frame, memory).await,
+                Ok((frame, memory, arrival)) => self.begin(frame, memory, arrival).await,
                 Err(ended) => Err(ended),
             };
             if let Err(ended) = begun {
@@ -140,16 +142,23 @@ impl Session {
     }
 
     /// Reads one frame, its memory reserved.
-    async fn next_request(&mut self) -> Result<(Vec<u8>, Permit), Ended> {
+    async fn next_request(&mut self) -> Result<(Vec<u8>, Permit, Arrival), Ended> {
         self.outbox.wait_for_room(self.shard.limits().in_flight_max).await;
         let head = self.next_head().await?;
+        // What arrived in one piece, and need not wait for memory, has one reading of the clock.
+        let whole = self.inbox.buffered().len() >= FRAME_SIZE_BYTES + head.size
+            && self.shard.request_budget().available() >= head.reserve_bytes();
+        let begun = (!whole).then(clock::now);
         let memory = self.shard.request_budget().acquire(head.reserve_bytes()).await;
         if self.outbox.is_closed() {
             return Err(Ended::Closed);
         }
         let limit = self.shard.limits().frame_timeout;
         let body = within(limit, self.inbox.take_frame(&self.stream, head)).await;
-        Ok((body.ok_or(Ended::TooSlow)??, memory))
+        let body = body.ok_or(Ended::TooSlow)??;
+        let complete = clock::now();
+        let head = begun.unwrap_or(complete);
+        Ok((body, memory, Arrival { head, complete }))
     }
 
     async fn next_head(&mut self) -> Result<FrameHead, Ended> {
@@ -185,7 +194,7 @@ impl Session {
     }
 
     /// Starts one request and queues its answer.
-    async fn begin(&mut self, frame: Vec<u8>, memory: Permit) -> Result<(), Ended> {
+    async fn begin(&mut self, frame: Vec<u8>, memory: Permit, arrival: Arrival) -> Result<(), Ended> {
         count(&self.shard.probe().requests_total, 1);
         let mut reader = Reader::new(&frame);
         let header = RequestHeader::decode(&mut reader).inspect_err(|_| self.count_error())?;
@@ -206,6 +215,7 @@ impl Session {
         let call = Call {
             shard: Rc::clone(&self.shard),
             body_at,
+            arrival,
             api,
             version,
             correlation_id: header.correlation_id,

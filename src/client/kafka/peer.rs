@@ -27,7 +27,7 @@ use super::{Client, Patience};
 
 /// What goes wrong with the next request.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::cli) enum Fault {
+pub(crate) enum Fault {
     /// The connection is closed instead of an answer.
     Hangup,
     /// The request is carried out and the connection closed instead of an answer.
@@ -43,7 +43,7 @@ pub(in crate::cli) enum Fault {
 }
 
 /// The broker, as a test holds it.
-pub(in crate::cli) struct Peer {
+pub(crate) struct Peer {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
@@ -66,7 +66,7 @@ struct Log {
 
 impl Peer {
     /// Listens on a free port of the loopback.
-    pub(in crate::cli) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
@@ -84,7 +84,7 @@ impl Peer {
     }
 
     /// A client of this broker that does not dawdle.
-    pub(in crate::cli) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let patience = Patience {
             pause: Duration::ZERO,
             retries: 5,
@@ -94,29 +94,29 @@ impl Peer {
     }
 
     /// Where it listens.
-    pub(in crate::cli) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.address.to_string()
     }
 
     /// Strikes the next request, after the faults asked for before.
-    pub(in crate::cli) fn fail_next(&self, fault: Fault) {
+    pub(crate) fn fail_next(&self, fault: Fault) {
         self.state().faults.push_back(fault);
     }
 
     /// Faults that have not struck yet.
-    pub(in crate::cli) fn faults_left(&self) -> usize {
+    pub(crate) fn faults_left(&self) -> usize {
         self.state().faults.len()
     }
 
     /// Creates a topic.
-    pub(in crate::cli) fn create(&self, topic: &str, partitions: usize) {
+    pub(crate) fn create(&self, topic: &str, partitions: usize) {
         self.state()
             .topics
             .insert(topic.to_owned(), vec![Log::default(); partitions]);
     }
 
     /// Appends one batch.
-    pub(in crate::cli) fn append(&self, topic: &str, partition: usize, values: &[&str], timestamp: i64) {
+    pub(crate) fn append(&self, topic: &str, partition: usize, values: &[&str], timestamp: i64) {
         let mut builder = KafkaBatchBuilder::new();
         let headers = [RecordHeader::new("h", b"1")];
         for value in values {
@@ -132,14 +132,14 @@ impl Peer {
     }
 
     /// Damages the first batch.
-    pub(in crate::cli) fn flip_a_bit(&self, topic: &str, partition: usize) {
+    pub(crate) fn flip_a_bit(&self, topic: &str, partition: usize) {
         let mut state = self.state();
         let batch = &mut state.topics.get_mut(topic).unwrap()[partition].batches[0];
         *batch.last_mut().unwrap() ^= 1;
     }
 
     /// Every value of a partition, in order.
-    pub(in crate::cli) fn values(&self, topic: &str, partition: i32) -> Vec<String> {
+    pub(crate) fn values(&self, topic: &str, partition: i32) -> Vec<String> {
         let state = self.state();
         let batches = &state.topics[topic][usize::try_from(partition).unwrap()].batches;
         let mut values = Vec::new();
@@ -155,14 +155,14 @@ impl Peer {
     }
 
     /// Base sequences of the batches of a partition, in order.
-    pub(in crate::cli) fn sequences(&self, topic: &str, partition: i32) -> Vec<i32> {
+    pub(crate) fn sequences(&self, topic: &str, partition: i32) -> Vec<i32> {
         self.state().topics[topic][usize::try_from(partition).unwrap()]
             .sequences
             .clone()
     }
 
     /// Batches that were sent again and not written again.
-    pub(in crate::cli) fn duplicates(&self) -> usize {
+    pub(crate) fn duplicates(&self) -> usize {
         self.state().duplicates
     }
 

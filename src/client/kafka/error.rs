@@ -116,7 +116,7 @@ fn hint(source: &io::Error) -> &'static str {
 
 impl ClientError {
     /// A refusal by the broker.
-    pub(super) fn refused(what: &str, code: i16, message: Option<&str>) -> Self {
+    pub(crate) fn refused(what: &str, code: i16, message: Option<&str>) -> Self {
         Self::Refused {
             what: what.to_owned(),
             code,
@@ -125,7 +125,7 @@ impl ClientError {
     }
 
     /// Turns a code from the wire into a result.
-    pub(super) fn check(what: &str, code: i16, message: Option<&str>) -> Result<(), Self> {
+    pub(crate) fn check(what: &str, code: i16, message: Option<&str>) -> Result<(), Self> {
         if code == ErrorCode::None.code() {
             Ok(())
         } else {
@@ -133,7 +133,7 @@ impl ClientError {
         }
     }
 
-    pub(super) fn nonsense(address: &str, reason: impl ToString) -> Self {
+    pub(crate) fn nonsense(address: &str, reason: impl ToString) -> Self {
         Self::Nonsense {
             address: address.to_owned(),
             reason: reason.to_string(),
@@ -153,7 +153,7 @@ impl ClientError {
 
 /// Why a fetched batch cannot be read, in its own words.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BatchFault {
+pub(crate) enum BatchFault {
     #[error(transparent)]
     Batch(#[from] KafkaBatchError),
     #[error(transparent)]
@@ -165,13 +165,13 @@ pub(super) enum BatchFault {
 }
 
 /// A decoding failure is the peer's, and needs to know which.
-pub(super) fn undecodable(address: &str, error: &DecodeError) -> ClientError {
+pub(crate) fn undecodable(address: &str, error: &DecodeError) -> ClientError {
     ClientError::nonsense(address, error)
 }
 
 /// A code in words: the broker's if it has any, else ours.
 #[must_use]
-pub(in crate::cli) fn describe(code: i16, message: Option<&str>) -> String {
+pub(crate) fn describe(code: i16, message: Option<&str>) -> String {
     let known = ErrorCode::from_wire(code);
     let name = known.map_or_else(|| format!("error {code}"), |known| known.name().to_owned());
     match (message.filter(|message| !message.is_empty()), known) {

@@ -17,10 +17,10 @@ use crate::protocol::kafka::messages::{
     TIMESTAMP_LATEST,
 };
 
-use super::error::BatchFault;
-use super::{Client, ClientError, Missing, Pauses, Topic};
-use crate::cli::args::StartAt;
-use crate::cli::format::Printed;
+use super::args::StartAt;
+use super::format::Printed;
+use crate::client::kafka::error::BatchFault;
+use crate::client::kafka::{Client, ClientError, Missing, Pauses, Topic};
 
 /// A reader of some partitions of one topic.
 #[derive(Debug)]
@@ -369,8 +369,8 @@ const UNPACKED_BYTES_MAX: usize = 256 << 20;
 
 #[cfg(test)]
 mod tests {
-    use super::super::peer::{Fault as PeerFault, Peer};
     use super::*;
+    use crate::client::kafka::peer::{Fault as PeerFault, Peer};
 
     fn read(peer: &Peer, partition: Option<i32>, start: StartAt, max: usize) -> Vec<String> {
         let mut consumer = Consumer::new(peer.client(), "t", partition, start).unwrap();
