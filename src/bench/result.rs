@@ -4,7 +4,15 @@
 //! histograms, so that reports and comparisons merge histograms, never percentiles. A result without its
 //! [`environment`](RunResult::environment) or with a [`Verdict`] that is not valid is no evidence, and says so.
 
+mod distribution;
+mod files;
+mod sweep;
+
 use std::collections::BTreeMap;
+
+pub use distribution::{BadHistogram, DIGITS, LONGEST_NS, decode_histogram, encode_histogram, new_histogram};
+pub use files::{RESULT_FILE, ResultError, SWEEP_FILE, read_judged, read_runs, write_json};
+pub use sweep::{Sweep, SweepStep};
 
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +130,10 @@ pub struct Point {
     pub max: u64,
     /// Messages produced and not yet received.
     pub backlog: u64,
+    /// The second's own histograms, by the names of [`RunResult::latency`] (`response`, `service`, `delay`, `e2e`), each
+    /// as [`encode_histogram`] makes it. Heat maps and the OpenMessaging series need them; nothing else does.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub intervals: BTreeMap<String, String>,
 }
 
 /// Whether a run can be believed, and why not.

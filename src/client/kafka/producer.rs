@@ -292,6 +292,7 @@ fn produce_request<'a>(
         acks,
         timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
         topic_data: ProduceTopics::from_iter([data]),
+        ..ProduceRequest::default()
     }
 }
 
