@@ -5,5 +5,6 @@ pub mod environment;
 pub mod floor;
 pub mod omb;
 pub mod payload;
+pub mod report;
 pub mod result;
 pub mod wire;
