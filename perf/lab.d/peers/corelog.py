@@ -33,7 +33,7 @@ def binary():
     return _binary
 
 
-def start(directory, options):
+def start(directory, _options):
     first = supervise.free_ports(2 * PORTS_PER_PROTOCOL)
     kafka, native = first, first + PORTS_PER_PROTOCOL
     log = directory / "server.log"
@@ -43,7 +43,8 @@ def start(directory, options):
             "--kafka", f"127.0.0.1:{kafka}",
             "--admin", f"127.0.0.1:{native + PORTS_PER_PROTOCOL - 1}",
             *native_listener(native),
-            *options.get("arguments", []),
+            # As often as the peers are told to.
+            "--set", "log.retention_check_interval=1s",
         ],
         log,
     )
