@@ -9,16 +9,23 @@
 //! broker but the machine, and drives any broker whose protocol has a door.
 
 mod clock;
+pub mod compare;
 mod cpu;
 pub mod engine;
+pub mod environment;
+pub mod floor;
 mod ledger;
+pub mod omb;
+pub mod output;
 pub mod payload;
 pub mod plan;
 pub mod random;
 pub mod record;
+pub mod report;
 pub mod result;
 pub mod schedule;
 pub mod spec;
+pub mod sweep;
 #[cfg(test)]
 mod testing;
 pub mod text;

@@ -18,3 +18,9 @@ pub fn allowed_cores() -> io::Result<Vec<usize>> {
     }
     Ok(cores)
 }
+
+/// Pins the calling thread to `core`; says whether the kernel agreed.
+#[must_use]
+pub fn pin_current(core: usize) -> bool {
+    core_affinity::set_for_current(core_affinity::CoreId { id: core })
+}
