@@ -84,11 +84,16 @@ fn hlog(seconds: &[Second], started: Duration, out: &mut impl Write) -> io::Resu
 
 /// The percentile distribution of `histogram`, which holds nanoseconds, in milliseconds.
 fn hgrm(histogram: &Histogram<u64>, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
+    writeln!(
+        out,
+        "{:>12} {:>14} {:>10} {:>14}\n",
+        "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
+    )?;
+    let mut count = 0;
     for step in histogram.iter_quantiles(TICKS_PER_HALF) {
         let quantile = step.quantile_iterated_to();
         let value = step.value_iterated_to() as f64 / NS_PER_MS;
-        let count = step.total_count_since_start();
+        count += step.count_since_last_iteration();
         write!(out, "{value:>12.6} {quantile:>14.12} {count:>10}")?;
         if quantile < 1.0 {
             writeln!(out, " {:>14.2}", 1.0 / (1.0 - quantile))?;
@@ -97,7 +102,10 @@ fn hgrm(histogram: &Histogram<u64>, out: &mut impl Write) -> io::Result<()> {
         }
     }
     let (mean, deviation) = (histogram.mean() / NS_PER_MS, histogram.stdev() / NS_PER_MS);
-    writeln!(out, "#[Mean    = {mean:>12.6}, StdDeviation   = {deviation:>12.6}]")?;
+    writeln!(
+        out,
+        "#[Mean    = {mean:>12.6}, StdDeviation   = {deviation:>12.6}]"
+    )?;
     let (max, total) = (histogram.max() as f64 / NS_PER_MS, histogram.len());
     writeln!(out, "#[Max     = {max:>12.6}, Total count    = {total:>12}]")?;
     let (buckets, length) = (histogram.buckets(), histogram.distinct_values());
@@ -105,10 +113,28 @@ fn hgrm(histogram: &Histogram<u64>, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn series(points: &[Point], out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "t,sent,acked,received,acked_bytes,p50_ns,p99_ns,p999_ns,max_ns,backlog")?;
+    writeln!(
+        out,
+        "t,sent,acked,received,acked_bytes,p50_ns,p99_ns,p999_ns,max_ns,backlog"
+    )?;
     for point in points {
-        let Point { t, sent, acked, received, acked_bytes, p50, p99, p999, max, backlog, .. } = point;
-        writeln!(out, "{t},{sent},{acked},{received},{acked_bytes},{p50},{p99},{p999},{max},{backlog}")?;
+        let Point {
+            t,
+            sent,
+            acked,
+            received,
+            acked_bytes,
+            p50,
+            p99,
+            p999,
+            max,
+            backlog,
+            ..
+        } = point;
+        writeln!(
+            out,
+            "{t},{sent},{acked},{received},{acked_bytes},{p50},{p99},{p999},{max},{backlog}"
+        )?;
     }
     Ok(())
 }
@@ -152,13 +178,23 @@ mod tests {
         };
         let log = text(|out| hlog(&[second], Duration::from_secs(1_700_000_000), out));
         // The histograms themselves are the library's business, and their deflated bytes its version's.
-        let shown: Vec<_> = log.lines().map(|line| line.split("HIST").next().unwrap_or_default()).collect();
+        let shown: Vec<_> = log
+            .lines()
+            .map(|line| line.split("HIST").next().unwrap_or_default())
+            .collect();
         expect![[r#""#]].assert_eq(&shown.join("\n"));
     }
 
     #[test]
     fn the_series_is_a_table() {
-        let point = Point { t: 1.0, sent: 2, acked: 3, p50: 4, backlog: 5, ..Point::default() };
+        let point = Point {
+            t: 1.0,
+            sent: 2,
+            acked: 3,
+            p50: 4,
+            backlog: 5,
+            ..Point::default()
+        };
         expect![[r#""#]].assert_eq(&text(|out| series(&[point], out)));
     }
 }

@@ -101,7 +101,10 @@ impl Search {
 #[must_use]
 pub fn met(result: &RunResult, objective: Option<&Objective>) -> bool {
     let kept = |objective: &Objective| {
-        let distribution = result.latency.get("e2e").or_else(|| result.latency.get("response"));
+        let distribution = result
+            .latency
+            .get("e2e")
+            .or_else(|| result.latency.get("response"));
         let histogram = distribution.and_then(|one| one.to_histogram().ok());
         histogram.is_some_and(|one| one.value_at_quantile(objective.quantile) < objective.limit_ns)
     };
@@ -153,8 +156,15 @@ mod tests {
 
     #[test]
     fn a_rung_that_breaks_is_closed_in_on() {
-        assert_eq!(tried("1k..16k", 7, 3_000.0), [1_000, 1_587, 2_520, 4_000, 3_175, 2_828, 2_996]);
-        assert_eq!(tried("1k..16k", 5, 500.0), [1_000], "below the lowest there is nothing to find");
+        assert_eq!(
+            tried("1k..16k", 7, 3_000.0),
+            [1_000, 1_587, 2_520, 4_000, 3_175, 2_828, 2_996]
+        );
+        assert_eq!(
+            tried("1k..16k", 5, 500.0),
+            [1_000],
+            "below the lowest there is nothing to find"
+        );
     }
 
     #[test]
@@ -168,7 +178,12 @@ mod tests {
     #[test]
     fn the_knee_is_the_last_step_before_the_first_that_broke() {
         let steps = |met: &[bool]| {
-            met.iter().map(|met| SweepStep { met: *met, ..SweepStep::default() }).collect::<Vec<_>>()
+            met.iter()
+                .map(|met| SweepStep {
+                    met: *met,
+                    ..SweepStep::default()
+                })
+                .collect::<Vec<_>>()
         };
         assert_eq!(knee(&steps(&[true, true, false, true])), Some(1));
         assert_eq!(knee(&steps(&[false, true])), None);
