@@ -9,6 +9,7 @@
 
 pub mod amqp;
 pub mod kafka;
+pub mod native;
 pub mod nats;
 pub mod resp;
 

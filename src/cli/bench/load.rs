@@ -21,6 +21,7 @@ use crate::bench::schedule::Arrival;
 use crate::bench::spec::{Keys, Kind, Rate, RunSpec};
 use crate::bench::wire::amqp::AmqpDoor;
 use crate::bench::wire::kafka::KafkaDoor;
+use crate::bench::wire::native::NativeDoor;
 use crate::bench::wire::nats::NatsDoor;
 use crate::bench::wire::resp::RespDoor;
 use crate::bench::wire::{Acks, Door, TopicSpec};
@@ -162,6 +163,8 @@ pub struct LoadArgs {
 pub enum Protocol {
     /// Any Kafka broker
     Kafka,
+    /// Corelog's own
+    Native,
     /// NATS JetStream
     Nats,
     /// Redis Streams
@@ -220,6 +223,7 @@ impl Protocol {
     const fn port(self) -> u16 {
         match self {
             Self::Kafka => 9092,
+            Self::Native => 9192,
             Self::Nats => 4222,
             Self::Redis => 6379,
             Self::Amqp => 5672,
@@ -289,6 +293,7 @@ impl LoadArgs {
     pub(super) fn door(&self) -> Result<Arc<dyn Door>, CliError> {
         Ok(match self.proto {
             Protocol::Kafka => Arc::new(KafkaDoor::new(self.brokers())),
+            Protocol::Native => Arc::new(NativeDoor::new(self.address()?)),
             Protocol::Nats => Arc::new(NatsDoor::new(self.address()?)),
             Protocol::Redis => Arc::new(RespDoor::new(self.address()?)),
             Protocol::Amqp => Arc::new(AmqpDoor::new(self.address()?)),
