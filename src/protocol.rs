@@ -12,3 +12,4 @@
 
 #[cfg(feature = "server")]
 pub mod kafka;
+pub mod native;

@@ -8,6 +8,8 @@
 //! Absent: retries (a failed request is counted, never hidden) and reconnects (a lost connection ends the run).
 
 pub mod amqp;
+pub mod kafka;
+pub mod native;
 pub mod nats;
 pub mod resp;
 
