@@ -15,6 +15,7 @@ pub use native::{
 #[cfg(feature = "client-async")]
 pub use native::asynchronous;
 
+pub use crate::base::stages::{Stage, StageTimes};
 pub use crate::batch::RecordHeader;
 pub use crate::protocol::native::errors::ErrorCode;
-pub use crate::protocol::native::messages::{Acks, StageEntry};
+pub use crate::protocol::native::messages::Acks;

@@ -180,7 +180,7 @@ impl Peer {
             return false;
         }
         if request.acks == Acks::Durable {
-            Produced::encode(out, frame.head.correlation, entries.into_iter(), &[]).unwrap();
+            Produced::encode(out, frame.head.correlation, entries.into_iter(), None).unwrap();
         }
         true
     }

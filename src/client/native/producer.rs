@@ -27,6 +27,7 @@ use super::cluster::{Cluster, Flow, From, Handler, LinkId};
 use super::config::{OUTBOX_BYTES, PAUSE_MAX, ProducerConfig, REQUEST_BYTES, REQUESTS_MAX, Stages};
 use super::drive::Machine;
 use super::error::{Error, Waited};
+use crate::base::stages::StageTimes;
 use crate::base::{LogId, PartitionId, Timestamp};
 use crate::batch::{RecordHeader, RecordsBuilder};
 use crate::client::partitioner::partition_of;
@@ -35,7 +36,7 @@ use crate::protocol::native::errors::ErrorCode;
 use crate::protocol::native::frame::Frame;
 use crate::protocol::native::messages::{
     Acks, ErrorFrame, InitProducer, PRODUCE_BATCHES_MAX, ProduceWriter, Produced, ProducedEntry,
-    ProducerReady, StageEntry,
+    ProducerReady,
 };
 
 /// A record to send. Borrowed: it is copied into its batch when it is accepted.
@@ -614,7 +615,7 @@ impl State {
         );
     }
 
-    fn settle(&mut self, entry: Entry, offset: Option<u64>, stages: Option<StageEntry>) {
+    fn settle(&mut self, entry: Entry, offset: Option<u64>, stages: Option<StageTimes>) {
         let delivered = Delivered {
             partition: entry.partition,
             offset,
@@ -631,7 +632,7 @@ impl State {
         &mut self,
         entry: Entry,
         answer: ProducedEntry,
-        stages: Option<StageEntry>,
+        stages: Option<StageTimes>,
         now: Instant,
     ) -> bool {
         let code = match answer.outcome() {
@@ -701,8 +702,8 @@ impl Handler for State {
             }
         };
         let mut stale = false;
-        for (at, (entry, one)) in request.entries.iter().zip(answer.entries.iter()).enumerate() {
-            stale |= self.judge(*entry, one, answer.stages.get(at), now);
+        for (entry, one) in request.entries.iter().zip(answer.entries.iter()) {
+            stale |= self.judge(*entry, one, answer.stages, now);
         }
         if stale {
             cluster.refresh(now);

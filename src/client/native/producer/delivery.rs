@@ -6,8 +6,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::base::stages::StageTimes;
 use crate::client::native::error::Error;
-use crate::protocol::native::messages::StageEntry;
 
 /// Where a record went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,8 +16,8 @@ pub struct Delivered {
     pub partition: u32,
     /// Its offset. `None` without acknowledgements, and for a batch that the broker knew already but not where.
     pub offset: Option<u64>,
-    /// How long the broker took until each stage of its batch, if that was asked for and is kept.
-    pub stages: Option<StageEntry>,
+    /// Where the time of its request went, if that was asked for: of the batch in it that was safe last.
+    pub stages: Option<StageTimes>,
 }
 
 /// The outcome of one record, as soon as there is one.
