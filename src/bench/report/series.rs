@@ -15,8 +15,11 @@ pub(super) fn figures(runs: &[RunResult]) -> String {
         return String::new();
     }
     let mut out = "<h2>Over time</h2>\n".to_owned();
+    let all = shown.iter().flat_map(|(_, run)| &run.series);
+    let ends = all.flat_map(|point| [point.p50, point.p99, point.p999, point.max].map(real));
+    let y = Scale::log_over(ends);
     for (_, run) in &shown {
-        out.push_str(&latency(run).figure());
+        out.push_str(&latency(run, y).figure());
     }
     for (_, run) in &shown {
         out.push_str(&rates(run).figure());
@@ -48,7 +51,8 @@ fn end(run: &RunResult) -> f64 {
     run.series.last().map_or(0.0, |point| point.t)
 }
 
-fn latency(run: &RunResult) -> Plot {
+/// `y` is shared by all runs, so that they can be compared at a glance.
+fn latency(run: &RunResult, y: Scale) -> Plot {
     let curves = vec![
         Curve::line("p50", 0, over(run, |point| point.p50)),
         Curve::line("p99", 1, over(run, |point| point.p99)),
@@ -58,10 +62,7 @@ fn latency(run: &RunResult) -> Plot {
             ..Curve::line("max", 3, over(run, |point| point.max))
         },
     ];
-    let values = curves
-        .iter()
-        .flat_map(|curve| curve.points.iter().map(|(_, y)| *y));
-    let y = Axis::new("latency", Scale::log_over(values), time);
+    let y = Axis::new("latency", y, time);
     Plot {
         title: format!("Latency in each second: {}", run.name),
         note: String::new(),
