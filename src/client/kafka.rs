@@ -168,6 +168,12 @@ impl Client {
         self.patience
     }
 
+    /// Where the broker with this node id is, if an answer has named it.
+    #[must_use]
+    pub fn address(&self, node: i32) -> Option<&Address> {
+        self.brokers.get(&node)
+    }
+
     /// The connection to `node`, made if need be. For callers that keep several requests in flight.
     pub fn connection(&mut self, node: i32) -> Result<&mut Connection, ClientError> {
         let node = self.connect(To::Node(node))?;
