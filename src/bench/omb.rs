@@ -10,6 +10,7 @@
 
 mod driver;
 mod output;
+mod spec;
 mod workload;
 mod yaml;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use driver::Driver;
 pub use output::{OMB_FILE, file_name, result_json};
+pub use spec::Surroundings;
 pub use workload::{KeyDistributor, Workload};
 pub use yaml::OmbError;
 

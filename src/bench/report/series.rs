@@ -35,10 +35,21 @@ pub(super) fn figures(runs: &[RunResult]) -> String {
 
 type CountOf = fn(&Point) -> u64;
 
+/// A figure of each second, in the middle of it.
 fn over(run: &RunResult, of: impl Fn(&Point) -> u64) -> Vec<(f64, f64)> {
-    run.series
-        .iter()
-        .map(|point| (point.t, real(of(point))))
+    let middles = run.spans().into_iter().map(|(from, to)| f64::midpoint(from, to));
+    middles
+        .zip(run.series.iter().map(|point| real(of(point))))
+        .collect()
+}
+
+/// What was counted in each second, as a rate.
+fn rate(run: &RunResult, of: CountOf) -> Vec<(f64, f64)> {
+    let lengths = run.spans().into_iter().map(|(from, to)| to - from);
+    over(run, of)
+        .into_iter()
+        .zip(lengths)
+        .map(|((at, counted), length)| (at, counted / length))
         .collect()
 }
 
@@ -48,7 +59,7 @@ fn seconds(runs: impl Iterator<Item = f64>) -> Axis {
 }
 
 fn end(run: &RunResult) -> f64 {
-    run.series.last().map_or(0.0, |point| point.t)
+    run.spans().last().map_or(0.0, |(_, to)| *to)
 }
 
 /// `y` is shared by all runs, so that they can be compared at a glance.
@@ -81,7 +92,7 @@ fn rates(run: &RunResult) -> Plot {
         ("received", |point| point.received, Stroke::Solid),
     ];
     for (color, (name, of, stroke)) in all.into_iter().enumerate() {
-        let points = over(run, of);
+        let points = rate(run, of);
         if points.iter().any(|(_, y)| *y > 0.0) {
             curves.push(Curve {
                 stroke,
