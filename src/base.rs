@@ -2,12 +2,17 @@
 //!
 //! A type is admitted here only if every room could want it and it depends on nothing but the standard
 //! library: identities and offsets ([`ids`]), checksums ([`checksum`]), sizes and durations as people write
-//! them ([`units`]). Nothing here does I/O, reads a clock or allocates on a hot path.
+//! them ([`units`]), where time goes ([`stages`], [`histogram`]). Nothing here does I/O, reads a clock or allocates on a hot path.
 
+#[cfg(feature = "client")]
 pub mod checksum;
+pub mod histogram;
 pub mod ids;
+pub mod stages;
+#[cfg(feature = "server")]
 pub mod units;
 
+#[cfg(feature = "client")]
 pub use checksum::{crc32c, crc32c_combine};
 pub use ids::{
     LeaderEpoch, LogId, Offset, PartitionId, Position, ProducerEpoch, ProducerId, ShardId, Timestamp, TopicId,

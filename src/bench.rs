@@ -16,6 +16,7 @@ pub mod environment;
 pub mod floor;
 mod ledger;
 pub mod omb;
+pub mod output;
 pub mod payload;
 pub mod plan;
 pub mod random;
@@ -24,6 +25,7 @@ pub mod report;
 pub mod result;
 pub mod schedule;
 pub mod spec;
+pub mod sweep;
 #[cfg(test)]
 mod testing;
 pub mod text;

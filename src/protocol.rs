@@ -10,4 +10,6 @@
 //!
 //! **Absent.** Which addresses to listen on and how many connections to allow, which the server room above decides.
 
+#[cfg(feature = "server")]
 pub mod kafka;
+pub mod native;

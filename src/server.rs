@@ -1,7 +1,7 @@
 //! The server: the one room that knows every other, and starts and stops them.
 //!
 //! [`config`] says what was asked for, [`checks`] whether this machine can do it, [`bootstrap`] brings the broker up and
-//! down, [`control`] runs its control thread over the [`catalog`] of topics, [`admin`] and [`metrics`] show it, [`banner`]
+//! down, [`control`] runs its control thread over the [`catalog`] of topics, [`admin`], [`metrics`] and `stages` show it, [`banner`]
 //! says what came of it. Nothing here is on the path of a record.
 
 pub mod admin;
@@ -13,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod lock;
 pub mod metrics;
+mod stages;
 
 pub use bootstrap::serve;
 pub use config::Config;

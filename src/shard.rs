@@ -15,6 +15,7 @@ mod partition;
 mod reader;
 pub mod request;
 pub mod router;
+pub mod stages;
 mod topics;
 pub mod watch;
 mod writer;
@@ -28,7 +29,6 @@ use crate::broker::placement::owner;
 use crate::broker::topic::TopicDefaults;
 use crate::runtime::buffer::Arena;
 use crate::runtime::disk::{DiskRing, WriteSync};
-use crate::runtime::executor::Ticker;
 use crate::runtime::local::{Budget, Notify, WakerList};
 use crate::runtime::mesh::{Peer, Port};
 use crate::storage::layout::DataDir;
@@ -140,7 +140,9 @@ pub struct Probe {
     pub hops: Cell<u64>,
     /// Reads that met damaged bytes.
     pub damaged_reads: Cell<u64>,
-    /// From a complete Produce frame to its answer, durability included.
+    /// Where the time of batches and reads goes.
+    pub stages: stages::StageLedger,
+    /// From a complete Produce frame to its answer handed to the socket, durability included.
     pub produce_latency: Latency,
     /// One write to a segment, durable unless the topic is relaxed.
     pub write_latency: Latency,
@@ -230,7 +232,6 @@ pub struct Shard {
     producer_expiration: Duration,
     retention_check_interval: Duration,
     fatal: FatalSink,
-    ticker: Ticker,
     arena: Arena,
     disk: DiskRing,
     pool: Pool,
@@ -276,13 +277,12 @@ impl Shard {
     /// its tasks.
     ///
     /// # Errors
-    /// A refused ring or a log that cannot be opened.
+    /// Refused memory or a log that cannot be opened.
     pub fn start(config: ShardConfig, port: Port<Message>) -> Result<Rc<Self>, crate::storage::Error> {
-        let here = Path::new("io_uring");
-        let ticker = Ticker::start();
+        let here = Path::new("buffers");
         let arena =
             Arena::new(config.memory_bytes / 2).map_err(crate::storage::Error::io("map memory for", here))?;
-        let disk = DiskRing::start(&ticker).map_err(crate::storage::Error::io("set up", here))?;
+        let disk = DiskRing::here();
         let pool = Pool::start(
             config.data.pool(),
             disk.clone(),
@@ -302,7 +302,6 @@ impl Shard {
             fatal: config.fatal,
             outbox: watch::Outbox::start(Rc::clone(&port)),
             cold: reader::ColdReads::new(arena.len_bytes()),
-            ticker,
             arena,
             disk,
             pool,
@@ -354,12 +353,6 @@ impl Shard {
     #[must_use]
     pub fn limits(&self) -> &DoorLimits {
         &self.limits
-    }
-
-    /// Keeps the executor awake; hold a guard while a request is in flight.
-    #[must_use]
-    pub fn ticker(&self) -> &Ticker {
-        &self.ticker
     }
 
     /// Bytes of request frames; reserve before reading a body.

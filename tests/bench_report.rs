@@ -10,8 +10,7 @@ use std::time::Duration;
 use corelog::bench::compare::{Comparison, Row};
 use corelog::bench::floor::{Driver, DurableWrite, FLOOR_FILE, Floor, OneInFlight, RoundTrip};
 use corelog::bench::omb::{
-    Acknowledged, Idempotent, KeyDistributor, OmbError, OmbRun, Overrides, Surroundings, file_name,
-    result_json,
+    Acknowledged, Idempotent, KeyDistributor, OmbError, OmbRun, Overrides, file_name, result_json,
 };
 use corelog::bench::report::{Report, ReportError};
 use corelog::bench::result::{
@@ -509,16 +508,6 @@ fn a_workload_and_its_driver_become_a_run() {
         warnings: run.warnings.clone(),
     };
     assert_eq!(run, expected);
-
-    let spec = run.to_spec(Surroundings {
-        threads: 1,
-        cores: Vec::new(),
-        durability: "unknown".to_owned(),
-        broker_pid: None,
-    });
-    assert_eq!(spec.check(), Ok(()));
-    assert_eq!(spec.topic.names.len(), 2);
-    assert_eq!((spec.producers, spec.consumers, spec.fanout), (8, 4, 3));
 }
 
 #[test]

@@ -47,6 +47,7 @@ pub(crate) fn produce(topic: &str, partitions: u32, batch: &[u8]) -> Vec<u8> {
         }]
         .into_iter()
         .collect(),
+        ..ProduceRequest::default()
     };
     encode(request, PRODUCE_VERSION)
 }

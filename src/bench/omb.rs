@@ -10,7 +10,6 @@
 
 mod driver;
 mod output;
-mod spec;
 mod workload;
 mod yaml;
 
@@ -18,7 +17,6 @@ use std::time::Duration;
 
 pub use driver::Driver;
 pub use output::{OMB_FILE, file_name, result_json};
-pub use spec::Surroundings;
 pub use workload::{KeyDistributor, Workload};
 pub use yaml::OmbError;
 

@@ -7,7 +7,16 @@
 //!
 //! Absent: retries (a failed request is counted, never hidden) and reconnects (a lost connection ends the run).
 
+pub mod amqp;
 pub mod kafka;
+pub mod native;
+pub mod nats;
+pub mod resp;
+
+mod dial;
+#[cfg(test)]
+mod script;
+mod window;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -11,7 +11,6 @@
 mod admin;
 pub mod connection;
 pub mod error;
-pub mod partitioner;
 #[cfg(test)]
 pub(crate) mod peer;
 pub mod producer;

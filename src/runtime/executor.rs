@@ -1,27 +1,29 @@
-//! Pinned executors: one thread, one core, one run queue.
+//! Pinned executors: one thread, one core, one run queue, one ring.
 //!
-//! A [`ShardThread`] is a glommio executor. Tasks are spawned with [`spawn`] and never leave their thread.
-//! The executor's known habit of parking with runnable tasks is answered by [`Ticker`]: while anything is in
-//! flight it wakes the thread every [`TICK`], and costs nothing when idle.
+//! A [`ShardThread`] runs a glommio executor for its tasks, spawned with [`spawn`], which never leave their thread. All
+//! waiting is on our own ring ([`super::reactor`]): the reactor's idler is always runnable, so glommio never sleeps, polls
+//! no ring of its own, and cannot fall for its fault of sleeping with runnable tasks. Its timer that would interrupt the run
+//! queue is set to never; [`yield_now`] is how a long task makes room.
+//!
+//! **Wakers of tasks are good on their thread only.** Who is woken by another thread asks for a waker that reaches it
+//! ([`from_afar`]); the mesh does so itself.
+#![expect(unsafe_code, reason = "a pinned field is reached through its pinned struct")]
 
-use super::local::Notify;
+use super::clock;
+use super::reactor::{Idler, Reactor, Sleep, count_poll, waker_from_afar};
 use std::any::Any;
-use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::rc::Rc;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// How often a thread with work in flight is woken whatever the executor believes. Bounds the stall of the
-/// park-while-runnable fault; 5 ms costs 1.7 % of a core while busy.
-pub const TICK: Duration = Duration::from_millis(5);
-
-/// Locked memory for glommio's own three rings. We do our disk I/O on our own ring, so the minimum that
-/// registers under a small memlock limit is enough.
+/// Locked memory for glommio's own three rings, which see no I/O: the minimum that registers under a small memlock limit.
 const EXECUTOR_IO_MEMORY_BYTES: usize = 512 * 1024;
+
+/// When glommio would interrupt the run queue to look at its own rings, which have nothing to say: never.
+const PREEMPT_NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// How a thread behaves when its run queue is empty.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +47,7 @@ pub struct ShardOptions {
 
 /// A running shard thread.
 #[derive(Debug)]
-pub struct ShardThread<T: Send + 'static>(glommio::ExecutorJoinHandle<T>);
+pub struct ShardThread<T: Send + 'static>(glommio::ExecutorJoinHandle<io::Result<T>>);
 
 impl<T: Send + 'static> ShardThread<T> {
     /// Waits for the thread's main future.
@@ -53,7 +55,9 @@ impl<T: Send + 'static> ShardThread<T> {
     /// # Errors
     /// When the executor could not start, or a task outside [`catch_panic`] panicked.
     pub fn join(self) -> io::Result<T> {
-        self.0.join().map_err(|error| io::Error::other(error.to_string()))
+        self.0
+            .join()
+            .map_err(|error| io::Error::other(error.to_string()))?
     }
 }
 
@@ -68,16 +72,41 @@ where
     F: Future<Output = T> + 'static,
     T: Send + 'static,
 {
-    let mut builder = glommio::LocalExecutorBuilder::new(glommio::Placement::Fixed(options.core))
+    let poll = options.poll;
+    builder(glommio::Placement::Fixed(options.core))
         .name(&options.name)
-        .io_memory(EXECUTOR_IO_MEMORY_BYTES);
-    if let PollMode::Spin(budget) = options.poll {
-        builder = builder.spin_before_park(budget);
-    }
-    builder
-        .spawn(main)
+        .spawn(move || attended(poll, main))
         .map(ShardThread)
         .map_err(|error| io::Error::other(error.to_string()))
+}
+
+fn builder(placement: glommio::Placement) -> glommio::LocalExecutorBuilder {
+    glommio::LocalExecutorBuilder::new(placement)
+        .io_memory(EXECUTOR_IO_MEMORY_BYTES)
+        .preempt_timer(PREEMPT_NEVER)
+}
+
+/// Makes the thread's ring, and runs what `main` makes with an idler beside it.
+async fn attended<F: Future>(poll: PollMode, main: impl FnOnce() -> F) -> io::Result<F::Output> {
+    let reactor = Reactor::start()?;
+    // Not counted itself: it asks whether any other task ran.
+    glommio::spawn_local(Idler::new(&reactor, poll)).detach();
+    let value = Counted(main()).await;
+    reactor.end();
+    Ok(value)
+}
+
+/// A future whose polls count as work.
+struct Counted<F>(F);
+
+impl<F: Future> Future for Counted<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        count_poll();
+        // SAFETY: the field is pinned with the struct: it is never moved out, and `Counted` has no `Drop` of its own.
+        unsafe { self.map_unchecked_mut(|counted| &mut counted.0) }.poll(cx)
+    }
 }
 
 /// Starts an ordinary, named thread for something that blocks.
@@ -96,46 +125,49 @@ pub fn spawn_thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Res
 /// # Panics
 /// When the kernel refuses io_uring.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound)
-        .io_memory(EXECUTOR_IO_MEMORY_BYTES)
+    let executor = builder(glommio::Placement::Unbound)
         .make()
-        .expect("io_uring is available; the start-up probe explains when it is not")
-        .run(future)
+        .expect("io_uring is available; the start-up probe explains when it is not");
+    let value = executor.run(attended(PollMode::Sleep, || future));
+    // Tasks first: the ring waits for what they left in the kernel.
+    drop(executor);
+    Reactor::leave();
+    value.expect("a second ring is available where the first was")
 }
 
 /// Runs `future` as a task of this thread, detached. A panic in it stops the thread; see [`catch_panic`].
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
-    glommio::spawn_local(future).detach();
+    glommio::spawn_local(Counted(future)).detach();
 }
 
 /// Sleeps without blocking the thread.
 pub async fn sleep(duration: Duration) {
-    glommio::timer::sleep(duration).await;
+    Sleep::until(clock::now().after(duration)).await;
 }
 
-/// Lets other tasks run if this one has used its share.
-pub async fn yield_if_needed() {
-    glommio::yield_if_needed().await;
+/// Lets all other runnable tasks run once.
+pub async fn yield_now() {
+    futures_lite::future::yield_now().await;
+}
+
+/// Waits for something that another thread completes with a waker, such as a channel's message.
+pub async fn from_afar<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let waker = waker_from_afar(cx.waker());
+        future.as_mut().poll(&mut Context::from_waker(&waker))
+    })
+    .await
 }
 
 /// Waits for `future` at most `limit`; `None` when time ran out. The future is dropped then, so it must not own
-/// memory the kernel is using (our disk operations keep theirs alive themselves).
+/// memory the kernel is using (our own operations keep theirs alive themselves).
 pub async fn timeout<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let deadline = super::clock::now().after(limit);
-    let mut future = std::pin::pin!(future);
-    let mut timer = None;
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(value) = future.as_mut().poll(cx) {
-            return Poll::Ready(Some(value));
-        }
-        let left = deadline.since(super::clock::now());
-        if left.is_zero() {
-            return Poll::Ready(None);
-        }
-        // glommio's timer registers anew at every poll and forgets the registration before, which then stays until it
-        // expires: a body arriving in many pieces would leave one behind for each. Dropped, a timer cleans up.
-        let fresh = timer.insert(glommio::timer::Timer::new(left));
-        Pin::new(fresh).poll(cx).map(|_| None)
+    let mut future = pin!(future);
+    let mut timer = pin!(Sleep::until(clock::now().after(limit)));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
     })
     .await
 }
@@ -155,64 +187,6 @@ pub async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Box<dy
         }
     }
     CatchPanic(std::pin::pin!(future)).await
-}
-
-/// Keeps the executor honest while work is in flight.
-///
-/// Hold a [`Busy`] for as long as something this thread waits for is outstanding; while any is held the thread
-/// wakes every [`TICK`].
-#[derive(Clone, Debug, Default)]
-pub struct Ticker(Rc<TickerState>);
-
-#[derive(Debug, Default)]
-struct TickerState {
-    busy: Cell<usize>,
-    work: Notify,
-}
-
-impl Ticker {
-    /// Starts the ticking task on this thread.
-    #[must_use]
-    pub fn start() -> Self {
-        let ticker = Self::default();
-        let state = Rc::clone(&ticker.0);
-        spawn(async move {
-            loop {
-                if state.busy.get() == 0 {
-                    state.work.notified().await;
-                }
-                sleep(TICK).await;
-            }
-        });
-        ticker
-    }
-
-    /// Marks one piece of work as in flight until the guard is dropped.
-    #[must_use]
-    pub fn busy(&self) -> Busy {
-        let count = self.0.busy.get();
-        self.0.busy.set(count + 1);
-        if count == 0 {
-            self.0.work.notify();
-        }
-        Busy(Rc::clone(&self.0))
-    }
-
-    /// Pieces of work in flight.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.0.busy.get()
-    }
-}
-
-/// Guard of one piece of work in flight; see [`Ticker`].
-#[derive(Debug)]
-pub struct Busy(Rc<TickerState>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.busy.set(self.0.busy.get() - 1);
-    }
 }
 
 #[cfg(test)]
@@ -235,17 +209,5 @@ mod tests {
         let outcome = block_on(timeout(Duration::from_millis(5), std::future::pending::<()>()));
         assert!(outcome.is_none());
         assert_eq!(block_on(timeout(Duration::from_secs(60), async { 7 })), Some(7));
-    }
-
-    #[test]
-    fn ticker_counts_work_in_flight() {
-        block_on(async {
-            let ticker = Ticker::start();
-            let first = ticker.busy();
-            let second = ticker.busy();
-            assert_eq!(ticker.in_flight(), 2);
-            drop((first, second));
-            assert_eq!(ticker.in_flight(), 0);
-        });
     }
 }

@@ -38,6 +38,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use super::doorbell::{Bell, Parker, doorbell};
+use super::reactor::waker_from_afar;
 use super::ring::{Consumer, Producer, ring};
 
 /// Requests that one thread may have under way to one other thread. Enough to keep a peer busy over a wake-up (tens of
@@ -292,7 +293,7 @@ impl<M> Port<M> {
         }
         // We are about to sleep: what we sent must not sleep with us.
         self.ring_doorbells();
-        self.parker.borrow_mut().park(cx.waker());
+        self.parker.borrow_mut().park(&waker_from_afar(cx.waker()));
         // The look after `park` is the receiver's half of the handshake in `runtime::doorbell`.
         match self.try_recv() {
             Some(received) => {

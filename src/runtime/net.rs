@@ -3,14 +3,23 @@
 //! `SO_REUSEPORT` is set on every listener, so each shard listens on the base port and the kernel spreads
 //! connections. The same flag would let a second broker take the port unnoticed; the data-directory lock
 //! (`server::bootstrap`) prevents that.
+//!
+//! **Who waits where.** A read is an operation on the ring and completes with its bytes: waiting for the next request and
+//! getting it is one system call. The ring owns the memory meanwhile, so a read takes a vector and gives it back. A write
+//! is tried at once, from the caller's memory, and only a full socket waits on the ring for room. Accepting is rare: the
+//! ring says when, a call of its own does it.
 
-use futures_lite::{AsyncRead, AsyncWrite};
-use std::cell::RefCell;
-use std::future::poll_fn;
+#![expect(
+    unsafe_code,
+    reason = "the kernel fills a vector's unused capacity, which then becomes its length"
+)]
+
+use super::reactor::{Keep, Reactor};
+use io_uring::{opcode, types};
+use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, sockopt};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd};
-use std::pin::Pin;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 /// Most slices one vectored write hands to the kernel; more are written by further calls.
@@ -23,7 +32,7 @@ const ACCEPT_BACKLOG: i32 = 1024;
 /// taken port is one clear error.
 #[derive(Debug)]
 pub struct BoundSocket {
-    fd: std::os::fd::OwnedFd,
+    fd: OwnedFd,
     address: SocketAddr,
 }
 
@@ -34,7 +43,7 @@ impl BoundSocket {
     /// # Errors
     /// The kernel's, `AddrInUse` among them.
     pub fn bind(address: SocketAddr, shared: bool) -> io::Result<Self> {
-        use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+        use rustix::net::{self, AddressFamily, SocketType};
         let family = if address.is_ipv4() {
             AddressFamily::INET
         } else {
@@ -59,16 +68,14 @@ impl BoundSocket {
 
     /// Hands the socket to the calling shard thread.
     #[must_use]
-    #[expect(unsafe_code, reason = "glommio takes foreign sockets by raw descriptor only")]
     pub fn into_listener(self) -> Listener {
-        // SAFETY: the descriptor is a listening socket we own and give up here.
-        Listener(unsafe { glommio::net::TcpListener::from_raw_fd(self.fd.into_raw_fd()) })
+        Listener(Rc::new(self.fd))
     }
 }
 
-/// A listening socket of one shard.
+/// A listening socket of one shard. Dropped, it listens no more.
 #[derive(Debug)]
-pub struct Listener(glommio::net::TcpListener);
+pub struct Listener(Rc<OwnedFd>);
 
 impl Listener {
     /// Waits for the next connection.
@@ -76,38 +83,87 @@ impl Listener {
     /// # Errors
     /// Those of `accept(2)`; `EMFILE` and the like pass, so the caller pauses and goes on.
     pub async fn accept(&self) -> io::Result<Stream> {
-        let stream = self.0.accept().await.map_err(io::Error::from)?;
-        // Answers are written whole; waiting for more bytes only adds latency.
-        stream.set_nodelay(true).map_err(io::Error::from)?;
-        let peer = stream.peer_addr().map_err(io::Error::from)?;
-        Ok(Stream {
-            inner: Rc::new(RefCell::new(stream)),
-            peer,
-        })
+        loop {
+            // A stream that blocks: the ring would not wait for one that does not.
+            match rustix::net::acceptfrom_with(&self.0, SocketFlags::CLOEXEC) {
+                Ok((fd, peer)) => return Stream::new(fd, peer),
+                Err(rustix::io::Errno::AGAIN) => wait_until(&self.0, libc::POLLIN).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
-/// A TCP connection. Clones share it: one task reads while another writes; two readers or two writers would lose
-/// each other's wake-ups.
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // The ring may still wait on the socket and so keep it open: this ends both.
+        let _closed = rustix::net::shutdown(&self.0, Shutdown::Both);
+    }
+}
+
+/// How much a read waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Want {
+    /// Whatever is there, at least one byte.
+    Some,
+    /// Everything that was asked for.
+    All,
+}
+
+/// A TCP connection. Clones share it: one task reads while another writes. Who ends it calls [`Self::shut_down`]: a read that
+/// was given up keeps the connection open until then.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    inner: Rc<RefCell<glommio::net::TcpStream>>,
+    fd: Rc<OwnedFd>,
     peer: SocketAddr,
 }
 
 impl Stream {
+    fn new(fd: OwnedFd, peer: Option<rustix::net::SocketAddrAny>) -> io::Result<Self> {
+        // Answers are written whole; waiting for more bytes only adds latency.
+        sockopt::set_tcp_nodelay(&fd, true)?;
+        let peer = SocketAddr::try_from(peer.ok_or(io::ErrorKind::NotConnected)?)?;
+        Ok(Self {
+            fd: Rc::new(fd),
+            peer,
+        })
+    }
+
     /// The other end.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// Reads some bytes; zero at the end of the stream.
+    /// Reads up to `most` bytes into the unused capacity of `bytes`, behind what is in it; returns how many came, zero at
+    /// the end of the stream. With [`Want::All`] fewer than asked means the end.
     ///
-    /// # Errors
-    /// The connection's.
-    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| Pin::new(&mut *self.inner.borrow_mut()).poll_read(cx, buffer)).await
+    /// Dropping the future loses what arrives: only for giving up the connection.
+    pub async fn read(&self, mut bytes: Vec<u8>, most: usize, want: Want) -> (io::Result<usize>, Vec<u8>) {
+        let room = bytes.spare_capacity_mut();
+        let len = room.len().min(most);
+        let entry = opcode::Recv::new(
+            types::Fd(self.fd.as_raw_fd()),
+            room.as_mut_ptr().cast(),
+            u32::try_from(len).unwrap_or(u32::MAX),
+        );
+        let entry = match want {
+            Want::Some => entry,
+            Want::All => entry.flags(libc::MSG_WAITALL),
+        };
+        let keep = Keep::Received {
+            socket: Rc::clone(&self.fd),
+            bytes,
+        };
+        let done = Reactor::here().submit(&entry.build(), keep).await;
+        let count = done.count();
+        let Keep::Received { mut bytes, .. } = done.keep else {
+            unreachable!("an operation gives back what it was given")
+        };
+        let len = bytes.len() + *count.as_ref().unwrap_or(&0);
+        // SAFETY: the kernel has written that many bytes behind the first `len`, inside the capacity it was told of.
+        unsafe { bytes.set_len(len) };
+        (count, bytes)
     }
 
     /// Writes some of `slices`, in order; returns how many bytes went.
@@ -116,24 +172,31 @@ impl Stream {
     /// The connection's.
     pub async fn write_some(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let slices = &slices[..slices.len().min(WRITE_SLICES_MAX)];
-        poll_fn(|cx| {
-            let mut stream = self.inner.borrow_mut();
-            match slices {
-                [one] => Pin::new(&mut *stream).poll_write(cx, one),
-                many => Pin::new(&mut *stream).poll_write_vectored(cx, many),
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        loop {
+            let sent = match slices {
+                [one] => rustix::net::send(&self.fd, one, flags),
+                many => rustix::net::sendmsg(&self.fd, many, &mut SendAncillaryBuffer::default(), flags),
+            };
+            match sent {
+                Err(rustix::io::Errno::AGAIN) => wait_until(&self.fd, libc::POLLOUT).await?,
+                Err(rustix::io::Errno::INTR) => {}
+                sent => return Ok(sent?),
             }
-        })
-        .await
+        }
     }
 
     /// Ends both directions; a blocked reader wakes with end of stream.
     pub fn shut_down(&self) {
-        use std::os::fd::{AsRawFd, BorrowedFd};
-        let stream = self.inner.borrow();
-        #[expect(unsafe_code, reason = "the stream only exposes its raw descriptor")]
-        // SAFETY: the stream owns the descriptor and is borrowed for the whole call.
-        let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
         // The peer may be gone already; there is nothing left to do then.
-        let _gone = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
+        let _gone = rustix::net::shutdown(&self.fd, Shutdown::Both);
     }
+}
+
+/// Waits until `socket` is ready for `events`, or broken.
+async fn wait_until(socket: &Rc<OwnedFd>, events: libc::c_short) -> io::Result<()> {
+    let events = u32::try_from(events).expect("poll's events are positive");
+    let entry = opcode::PollAdd::new(types::Fd(socket.as_raw_fd()), events).build();
+    let keep = Keep::Socket(Rc::clone(socket));
+    Reactor::here().submit(&entry, keep).await.count().map(drop)
 }

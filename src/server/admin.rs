@@ -1,9 +1,10 @@
-//! The admin HTTP server, on the control thread: health, readiness, metrics, and what this node is.
+//! The admin HTTP server, on the control thread: health, readiness, metrics, where time goes, and what this node is.
 //!
 //! `GET` only; nothing here changes anything. Loopback by default, like every listener.
 
 use super::control::Control;
 use super::metrics::{self, Snapshot};
+use super::stages::StagesAnswer;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -91,6 +92,7 @@ pub fn start(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
         .route("/v1/node", get(node))
+        .route("/v1/stages", get(stages))
         .with_state(Handlers { facts, ask });
     tokio::task::spawn_local(async move {
         if let Err(error) = axum::serve(listener, router).await {
@@ -151,6 +153,15 @@ async fn metrics_text(State(handlers): State<Handlers>) -> Response {
         Some(gathered) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], metrics::render(gathered.snapshot)).into_response()
+        }
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+async fn stages(State(handlers): State<Handlers>) -> Response {
+    match handlers.gathered().await {
+        Some(gathered) => {
+            Json(StagesAnswer::new(&gathered.snapshot, handlers.facts.durability)).into_response()
         }
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }

@@ -329,7 +329,7 @@ impl Start<'_> {
                     return;
                 }
             };
-            if started.await.is_err() {
+            if executor::from_afar(started).await.is_err() {
                 return;
             }
             for socket in sockets {
@@ -456,7 +456,7 @@ fn poll_mode(config: &Config, shards: usize) -> PollMode {
     let budget = Duration::from_micros(config.runtime.poll_budget_us.into());
     match config.runtime.poll {
         config::Poll::Sleep => PollMode::Sleep,
-        // Long, not for ever: the reactor is polled on every turn, and the disk's completions need the core now and then.
+        // Long, not for ever: a thread that has had nothing to do for so long is not missed by anybody in a hurry.
         config::Poll::Busy => PollMode::Spin(Duration::from_secs(1)),
         config::Poll::Adaptive if shards < CORES_FOR_POLLING => PollMode::Sleep,
         config::Poll::Adaptive => PollMode::Spin(budget),

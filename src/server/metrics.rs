@@ -3,9 +3,10 @@
 //! A scrape asks every shard for its numbers and encodes them; between scrapes nothing is kept, and shards pay for their
 //! counters only.
 
+use crate::base::histogram::Histogram;
 use crate::shard::ShardStats;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
@@ -14,6 +15,9 @@ use std::time::Duration;
 
 /// What is shown of a latency.
 const QUANTILES: [f64; 4] = [0.5, 0.99, 0.999, 1.0];
+
+/// Powers of two, in ns, that bound the buckets of a stage: 1 us to 17 s, each twice the one before.
+const BUCKET_BITS: std::ops::RangeInclusive<u32> = 10..=34;
 
 /// Everything one scrape shows.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +80,7 @@ impl Collector for Snapshot {
             self.family(&mut encoder, name, help, value, Kind::Gauge)?;
         }
         self.latencies(&mut encoder)?;
+        self.stages(&mut encoder)?;
         let names: Vec<&'static str> = self
             .shards
             .first()
@@ -138,6 +143,22 @@ impl Snapshot {
         Ok(())
     }
 
+    /// A histogram for each stage of each shard, in seconds.
+    fn stages(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let kind = prometheus_client::metrics::MetricType::Histogram;
+        let help =
+            "Time of batches and reads by stage; durable is on the device, visible is a relaxed topic's.";
+        let mut family = encoder.encode_descriptor("stage_seconds", help, None, kind)?;
+        for (shard, stats) in self.shards.iter().enumerate() {
+            let shard = shard.to_string();
+            for (stage, times) in &stats.stages {
+                let labels = [("shard", shard.as_str()), ("stage", stage.name())];
+                encode_histogram(family.encode_family(&labels)?, times)?;
+            }
+        }
+        Ok(())
+    }
+
     /// One metric with a sample per shard.
     fn family(
         &self,
@@ -179,6 +200,21 @@ fn gauge(
     )?)
 }
 
+/// Bounds are powers of two ns, which are bounds of the ledger's buckets: nothing is estimated.
+fn encode_histogram(mut sample: MetricEncoder<'_>, times: &Histogram) -> Result<(), std::fmt::Error> {
+    let mut below = 0;
+    let mut buckets: Vec<(f64, u64)> = Vec::new();
+    for bits in BUCKET_BITS {
+        let up_to = times.count_up_to((1 << bits) - 1);
+        buckets.push((Duration::from_nanos(1 << bits).as_secs_f64(), up_to - below));
+        below = up_to;
+    }
+    let count = times.count();
+    buckets.push((f64::INFINITY, count - below));
+    let sum = Duration::from_nanos(times.sum_ns()).as_secs_f64();
+    sample.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+}
+
 fn as_gauge(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -198,6 +234,51 @@ pub fn render(snapshot: Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::stages::Stage;
+
+    #[test]
+    fn a_stage_is_a_histogram_in_seconds_for_each_shard() {
+        let mut times = Histogram::default();
+        [1_023, 1_024, 3_000_000, 1 << 40]
+            .into_iter()
+            .for_each(|ns| times.record(ns));
+        let shard = ShardStats {
+            stages: vec![(Stage::Durable, times), (Stage::Find, Histogram::default())],
+            ..ShardStats::default()
+        };
+        let text = render(Snapshot {
+            shards: vec![ShardStats::default(), shard],
+            ..Snapshot::default()
+        });
+        assert_eq!(
+            text.matches("# TYPE corelog_stage_seconds histogram").count(),
+            1,
+            "{text}"
+        );
+        let of = |stage: &str, name: &str| {
+            let start = format!("corelog_stage_seconds_{name}{{");
+            let lines = text.lines().filter(|line| line.starts_with(&start));
+            let lines = lines.filter(|line| line.contains(&format!("shard=\"1\",stage=\"{stage}\"")));
+            lines
+                .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+                .collect::<Vec<_>>()
+        };
+        let buckets = of("durable", "bucket");
+        assert_eq!(buckets.len(), 26, "{text}");
+        assert!(buckets.is_sorted());
+        assert_eq!(
+            (buckets[0], buckets[1], buckets[24], buckets[25]),
+            (1.0, 2.0, 3.0, 4.0)
+        );
+        assert_eq!(of("durable", "count"), [4.0]);
+        assert!((of("durable", "sum")[0] - 1099.514).abs() < 0.01, "{text}");
+        assert!(text.contains("le=\"0.000001024\""), "{text}");
+        assert_eq!(of("find", "bucket"), [0.0; 26]);
+        assert!(
+            !text.contains("corelog_stage_seconds_count{shard=\"0\""),
+            "{text}"
+        );
+    }
 
     #[test]
     fn a_scrape_names_every_counter_once_per_shard() {

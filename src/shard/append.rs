@@ -5,11 +5,13 @@
 
 use super::partition::{Partition, stamp};
 use super::request::{FrameBytes, ProduceError, ProducePart, Produced};
+use super::stages::BatchStamps;
 use super::{Shard, count};
+use crate::base::stages::Path;
 use crate::base::{LogId, Offset};
 use crate::batch::kafka::KafkaBatch;
 use crate::broker::producer_state::{self, SequenceError, Verdict};
-use crate::runtime::clock;
+use crate::runtime::clock::{self, Mono};
 use crate::runtime::local::OneShot;
 use crate::storage::log::{AppendError, Durability};
 use std::future::poll_fn;
@@ -22,9 +24,23 @@ const EVICT_CHUNKS: usize = 16;
 /// A batch that was appended (now or before) and must become safe before it is acknowledged.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    partition: Rc<Partition>,
+    pub(crate) partition: Rc<Partition>,
     base: Offset,
-    end: Offset,
+    pub(crate) end: Offset,
+    pub(crate) origin: Origin,
+    /// What its ack means: durable or relaxed.
+    pub(crate) path: Path,
+    pub(crate) routed: Mono,
+    pub(crate) appended: Mono,
+}
+
+/// Where a ticket's batch comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Origin {
+    /// Appended for this ticket.
+    Appended,
+    /// Appended before; its producer sent it again.
+    Repeated,
 }
 
 /// What appending one part came to, before durability.
@@ -33,9 +49,20 @@ pub(crate) type Booked = Result<Ticket, ProduceError>;
 impl Ticket {
     pub(crate) async fn settle(self) -> Result<Produced, ProduceError> {
         self.partition.settled(self.end).await?;
+        let (submitted, settled) = match self.path {
+            Path::Relaxed => (self.appended, self.appended),
+            _ => self.partition.trace.settled(self.end, self.appended),
+        };
         Ok(Produced {
             base_offset: self.base,
             log_start: self.partition.log.borrow().start(),
+            stamps: BatchStamps {
+                path: self.path,
+                routed: self.routed,
+                appended: self.appended,
+                submitted,
+                settled,
+            },
         })
     }
 }
@@ -43,6 +70,7 @@ impl Ticket {
 /// The second stage of a produce: see [`Shard::produce`].
 #[derive(Debug)]
 pub struct PendingProduce {
+    pub(crate) parsed: Mono,
     pub(crate) places: Vec<Place>,
     pub(crate) remote: Vec<OneShot<Vec<Result<Produced, ProduceError>>>>,
 }
@@ -55,6 +83,12 @@ pub(crate) enum Place {
 }
 
 impl PendingProduce {
+    /// When the request was handed over, decoded and checked.
+    #[must_use]
+    pub fn parsed(&self) -> Mono {
+        self.parsed
+    }
+
     /// Waits until every part is as safe as its topic promises, or will not be. Results are in the order of the parts.
     pub async fn finish(self) -> Vec<Result<Produced, ProduceError>> {
         let mut remote = Vec::with_capacity(self.remote.len());
@@ -77,17 +111,18 @@ impl PendingProduce {
 }
 
 impl Shard {
-    /// Appends `parts` of `frame`, all owned by this shard, in order; waits only for memory.
+    /// Appends `parts` of `frame`, all owned by this shard, in order; waits only for memory. They got here at `routed`.
     pub(crate) async fn append_parts(
         self: &Rc<Self>,
         frame: &FrameBytes,
         parts: &[ProducePart],
+        routed: Mono,
     ) -> Vec<Booked> {
         let mut booked = Vec::with_capacity(parts.len());
-        let done = self.append_some(frame, parts, &mut booked);
+        let done = self.append_some(frame, parts, routed, &mut booked);
         if done < parts.len() {
             let _gate = self.append_gate.acquire(1).await;
-            self.append_rest(frame, &parts[done..], &mut booked).await;
+            self.append_rest(frame, &parts[done..], routed, &mut booked).await;
         }
         booked
     }
@@ -98,18 +133,17 @@ impl Shard {
         self: &Rc<Self>,
         frame: &FrameBytes,
         parts: &[ProducePart],
+        routed: Mono,
         booked: &mut Vec<Booked>,
     ) -> usize {
         if self.append_gate.available() == 0 {
             return 0;
         }
-        for (done, part) in parts.iter().enumerate() {
-            match self.append_one(frame, part) {
-                Some(result) => booked.push(result),
-                None => return done,
-            }
-        }
-        parts.len()
+        let before = booked.len();
+        booked.extend(parts.iter().map_while(|part| self.append_one(frame, part)));
+        // One reading of the clock for all: nothing else runs between the appends.
+        self.probe.stages.appended(routed, &mut booked[before..]);
+        booked.len() - before
     }
 
     /// Appends the rest of a request while holding the gate, waiting for memory as needed.
@@ -117,10 +151,11 @@ impl Shard {
         self: &Rc<Self>,
         frame: &FrameBytes,
         parts: &[ProducePart],
+        routed: Mono,
         booked: &mut Vec<Booked>,
     ) {
         for part in parts {
-            let result = poll_fn(|cx| {
+            let mut result = poll_fn(|cx| {
                 if let Some(result) = self.append_one(frame, part) {
                     return Poll::Ready(result);
                 }
@@ -128,6 +163,9 @@ impl Shard {
                 Poll::Pending
             })
             .await;
+            self.probe
+                .stages
+                .appended(routed, std::slice::from_mut(&mut result));
             booked.push(result);
         }
     }
@@ -143,6 +181,19 @@ impl Shard {
         else {
             return Some(Err(ProduceError::UnknownPartition));
         };
+        let path = match partition.log.borrow().config().durability {
+            Durability::Durable => Path::Durable,
+            Durability::Relaxed => Path::Relaxed,
+        };
+        let ticket = |base, end, origin| Ticket {
+            partition: Rc::clone(&partition),
+            base,
+            end,
+            origin,
+            path,
+            routed: Mono::default(),
+            appended: Mono::default(),
+        };
         let batch = KafkaBatch::parse(&frame[part.batch.clone()]).expect("the door parsed this batch");
         let now = clock::wall_ms();
         let record_count = u32::try_from(batch.record_count()).expect("the door checked the count");
@@ -155,11 +206,7 @@ impl Shard {
                     last_offset,
                     ..
                 }) => {
-                    return Some(Ok(Ticket {
-                        partition: Rc::clone(&partition),
-                        base: base_offset,
-                        end: last_offset.plus(1),
-                    }));
+                    return Some(Ok(ticket(base_offset, last_offset.plus(1), Origin::Repeated)));
                 }
                 Err(error) => return Some(Err(map_sequence(error))),
             }
@@ -193,16 +240,12 @@ impl Shard {
         count(&self.probe.records_produced, u64::from(record_count));
         count(&self.probe.bytes_produced, u64::from(batch.total_bytes()));
         self.note_cached(&partition);
-        if partition.log.borrow().config().durability == Durability::Relaxed {
+        if path == Path::Relaxed {
             self.note_dirty(&partition, u64::from(record_count));
             self.published(&partition);
         }
         self.drive(&partition);
-        Some(Ok(Ticket {
-            partition,
-            base: appended.base,
-            end: appended.end,
-        }))
+        Some(Ok(ticket(appended.base, appended.end, Origin::Appended)))
     }
 
     /// Remembers that a partition holds cached bytes.

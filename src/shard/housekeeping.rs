@@ -81,7 +81,7 @@ impl Shard {
         let partitions: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
         for (at, partition) in partitions.into_iter().enumerate() {
             if at % PARTITIONS_PER_TURN == 0 {
-                executor::yield_if_needed().await;
+                executor::yield_now().await;
             }
             if !partition.closed.get() && !self.stopping.get() {
                 self.retain(&partition).await;

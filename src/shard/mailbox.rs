@@ -4,6 +4,9 @@ use super::append::Booked;
 use super::partition::{RemoteWatch, WatchState};
 use super::request::{Body, FrameBytes, Message, ProducePart};
 use super::{Shard, count};
+use crate::base::histogram::Histogram;
+use crate::base::stages::Stage;
+use crate::runtime::clock::{self, Mono};
 use crate::runtime::executor;
 use crate::runtime::mesh::{Envelope, Peer};
 use std::rc::Rc;
@@ -13,6 +16,8 @@ use std::rc::Rc;
 pub struct ShardStats {
     /// Name and distribution of each latency in microseconds, in a fixed order.
     pub latencies: Vec<(&'static str, hdrhistogram::Histogram<u64>)>,
+    /// The time of each stage, in the order of [`Stage::ALL`].
+    pub stages: Vec<(Stage, Histogram)>,
     /// Name and value of each counter, in a fixed order.
     pub counters: Vec<(&'static str, u64)>,
     /// Partitions owned.
@@ -48,7 +53,7 @@ impl Shard {
     fn serve(self: &Rc<Self>, from: Peer, message: Message) {
         let call = message.call;
         match message.body {
-            Body::Produce(frame, parts) => self.serve_produce(from, call, frame, parts),
+            Body::Produce(frame, parts, parsed) => self.serve_produce(from, call, frame, parts, parsed),
             Body::Read(parts, limits) => {
                 let shard = Rc::clone(self);
                 executor::spawn(async move {
@@ -131,16 +136,27 @@ impl Shard {
     }
 
     /// Appends at once what memory allows, so that requests of one sender keep their order, then waits in a task.
-    fn serve_produce(self: &Rc<Self>, from: Peer, call: u64, frame: FrameBytes, parts: Vec<ProducePart>) {
+    fn serve_produce(
+        self: &Rc<Self>,
+        from: Peer,
+        call: u64,
+        frame: FrameBytes,
+        parts: Vec<ProducePart>,
+        parsed: Mono,
+    ) {
         count(&self.probe.hops, 1);
+        let routed = clock::now();
+        self.probe.stages.routed(parsed, routed, parts.len());
         let mut booked: Vec<Booked> = Vec::with_capacity(parts.len());
-        let done = self.append_some(&frame, &parts, &mut booked);
+        let done = self.append_some(&frame, &parts, routed, &mut booked);
         let gate = (done < parts.len()).then(|| self.append_gate.acquire(1));
         let shard = Rc::clone(self);
         executor::spawn(async move {
             if let Some(gate) = gate {
                 let gate = gate.await;
-                shard.append_rest(&frame, &parts[done..], &mut booked).await;
+                shard
+                    .append_rest(&frame, &parts[done..], routed, &mut booked)
+                    .await;
                 drop(gate);
             }
             let mut results = Vec::with_capacity(booked.len());
@@ -163,6 +179,7 @@ impl Shard {
                 ("produce_latency", probe.produce_latency.snapshot()),
                 ("log_write_latency", probe.write_latency.snapshot()),
             ],
+            stages: probe.stages.snapshot(),
             counters: vec![
                 ("connections_open", probe.connections_open.get()),
                 ("connections_total", probe.connections_total.get()),

@@ -10,6 +10,7 @@ use crate::broker::topic::Topic;
 use crate::runtime::clock::Mono;
 use crate::runtime::local::Notify;
 use crate::shard::request::{Bounds, ProduceError};
+use crate::shard::stages::Trace;
 use crate::storage::log::Log;
 use crate::storage::recovery::FrameVisitor;
 use std::cell::{Cell, RefCell};
@@ -45,6 +46,7 @@ pub(crate) struct Partition {
     pub(crate) dirty_records: Cell<u64>,
     /// A sync of this relaxed partition is out.
     pub(crate) syncing: Cell<bool>,
+    pub(crate) trace: Trace,
     durable_waiters: RefCell<Vec<(Offset, Waker)>>,
     watchers: RefCell<Vec<Weak<WatchState>>>,
     idle: crate::runtime::local::WakerList,
@@ -111,6 +113,7 @@ impl Partition {
             dirty_since: Cell::new(None),
             dirty_records: Cell::new(0),
             syncing: Cell::new(false),
+            trace: Trace::default(),
             durable_waiters: RefCell::new(Vec::new()),
             watchers: RefCell::new(Vec::new()),
             idle: crate::runtime::local::WakerList::default(),

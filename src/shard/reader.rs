@@ -25,6 +25,9 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+/// Pause of a cold read that finds no memory and nothing to evict.
+const MEMORY_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// Cold reads in the kernel at once.
 const COLD_READS_MAX: usize = 4;
 
@@ -338,7 +341,7 @@ impl Shard {
         while left > 0 {
             let Some(chunk) = self.arena.alloc(ChunkClass::Large) else {
                 if self.evict(4) == 0 {
-                    executor::sleep(executor::TICK).await;
+                    executor::sleep(MEMORY_PAUSE).await;
                 }
                 continue;
             };

@@ -2,6 +2,7 @@
 
 use crate::base::{LeaderEpoch, LogId, Offset, ProducerId, Timestamp};
 use crate::broker::image::Image;
+use crate::runtime::clock::Mono;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct Produced {
     pub base_offset: Offset,
     /// First readable offset of the log.
     pub log_start: Offset,
+    /// When it went through its stages.
+    pub stamps: super::stages::BatchStamps,
 }
 
 /// Why a batch was not appended, or will not be acknowledged.
@@ -216,8 +219,8 @@ pub struct Message {
 /// See [`Message`].
 #[derive(Debug)]
 pub enum Body {
-    /// Append these batches of one frame.
-    Produce(FrameBytes, Vec<ProducePart>),
+    /// Append these batches of one frame, which was parsed then.
+    Produce(FrameBytes, Vec<ProducePart>, Mono),
     /// To [`Body::Produce`]; the frame goes home with it.
     Produced(FrameBytes, Vec<Result<Produced, ProduceError>>),
     /// Read these partitions.

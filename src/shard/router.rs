@@ -13,6 +13,7 @@ use super::request::{
 use super::watch::{RemoteHold, Watch};
 use super::{Shard, count};
 use crate::base::{LogId, Offset, ProducerId, ShardId};
+use crate::runtime::clock;
 use crate::runtime::local::OneShot;
 use crate::runtime::mesh::Peer;
 use std::cell::{Cell, RefCell};
@@ -85,9 +86,12 @@ impl Shard {
     /// Stage one of a produce: when this returns, every part is appended here or in the ring of its owner, in order.
     /// Stage two is [`PendingProduce::finish`].
     pub async fn produce(self: &Rc<Self>, frame: FrameBytes, parts: Vec<ProducePart>) -> PendingProduce {
+        let parsed = clock::now();
         if parts.iter().all(|part| self.owner_of(part.log) == self.id) {
-            let booked = self.append_parts(&frame, &parts).await;
+            self.probe.stages.routed(parsed, parsed, parts.len());
+            let booked = self.append_parts(&frame, &parts, parsed).await;
             return PendingProduce {
+                parsed,
                 places: booked.into_iter().map(Place::Local).collect(),
                 remote: Vec::new(),
             };
@@ -96,7 +100,8 @@ impl Shard {
         let mut remote = Vec::new();
         for group in group(parts, |part| self.owner_of(part.log)) {
             if group.owner == self.id {
-                let booked = self.append_parts(&frame, &group.items).await;
+                self.probe.stages.routed(parsed, parsed, group.items.len());
+                let booked = self.append_parts(&frame, &group.items, parsed).await;
                 for (place, booked) in group.places.into_iter().zip(booked) {
                     places[place] = Some(Place::Local(booked));
                 }
@@ -108,13 +113,14 @@ impl Shard {
             let slot = OneShot::default();
             let credit = self.port.credit(peer(group.owner)).await;
             let call = self.calls.open(Waiting::Produced(slot.clone()));
-            let body = Body::Produce(FrameBytes::clone(&frame), group.items);
+            let body = Body::Produce(FrameBytes::clone(&frame), group.items, parsed);
             count(&self.probe.hops, 1);
             self.port.send_request(credit, Message { call, body });
             remote.push(slot);
         }
         self.port.ring_doorbells();
         PendingProduce {
+            parsed,
             places: places.into_iter().flatten().collect(),
             remote,
         }

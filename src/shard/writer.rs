@@ -7,7 +7,7 @@
 
 use super::partition::Partition;
 use super::{Shard, count};
-use crate::runtime::clock;
+use crate::runtime::clock::{self, Mono};
 use crate::runtime::disk::{OpenMode, WriteSync};
 use crate::runtime::executor;
 use crate::storage::error::is_full;
@@ -53,9 +53,14 @@ impl Shard {
     }
 
     async fn sync(self: &Rc<Self>, partition: &Rc<Partition>, job: SyncJob) {
+        let begun = clock::now();
         match self.disk.sync(&job.file).await {
             Ok(()) => {
                 partition.log.borrow_mut().synced(&job);
+                // A log that was relaxed until now: its first durable batches settle by a sync.
+                if partition.trace.is_waiting() {
+                    self.settled(partition, begun, clock::now());
+                }
                 self.published(partition);
             }
             Err(error) => self.disk_failed("sync", &partition.directory, &error),
@@ -80,8 +85,10 @@ impl Shard {
         let begun = clock::now();
         match self.disk.write(&job.file, job.position, pieces, sync).await {
             Ok(()) => {
-                self.probe.write_latency.record(clock::now().since(begun));
+                let done = clock::now();
+                self.probe.write_latency.record(done.since(begun));
                 partition.log.borrow_mut().wrote(&job);
+                self.settled(partition, begun, done);
                 News::Owed
             }
             Err(error) => {
@@ -89,6 +96,12 @@ impl Shard {
                 News::None
             }
         }
+    }
+
+    /// Books the batches that what was handed to the ring at `submitted` settled.
+    fn settled(&self, partition: &Partition, submitted: Mono, done: Mono) {
+        let end = partition.log.borrow().visible();
+        partition.trace.settle(end, submitted, done, &self.probe.stages);
     }
 
     /// Tells whoever waits for a write of `partition`, if one completed since they were told last.

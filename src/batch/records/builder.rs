@@ -117,6 +117,14 @@ impl RecordsBuilder {
         self.ends.is_empty()
     }
 
+    /// Timestamp of the first record, and the largest of all; `None` while there is no record.
+    #[must_use]
+    pub fn times(&self) -> Option<(Timestamp, Timestamp)> {
+        let first = self.timestamps.first()?;
+        let max = self.timestamps.iter().max()?;
+        Some((Timestamp::new(*first), Timestamp::new(*max)))
+    }
+
     /// An upper bound of [`Self::finish`]'s bytes for what was pushed so far, about 8 bytes a record too high at worst.
     #[must_use]
     pub fn payload_bytes_max(&self) -> usize {

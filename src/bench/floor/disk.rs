@@ -15,7 +15,7 @@ use crate::bench::result::{Distribution, new_histogram};
 use crate::runtime::buffer::{Arena, ChunkClass, SLAB_BYTES};
 use crate::runtime::clock;
 use crate::runtime::disk::{DiskRing, File, OpenMode, Piece, WriteSync};
-use crate::runtime::executor::{self, Ticker};
+use crate::runtime::executor;
 use crate::runtime::local::Notify;
 
 pub(super) fn appends(options: &FloorOptions, scratch: &Scratch) -> anyhow::Result<Vec<Append>> {
@@ -138,7 +138,7 @@ impl OnRing {
     /// Runs `work` with a ring and `bytes` of memory for its operations.
     pub(super) fn run<T>(bytes: usize, work: impl AsyncFnOnce(Self) -> io::Result<T>) -> io::Result<T> {
         executor::block_on(async {
-            let disk = DiskRing::start(&Ticker::start())?;
+            let disk = DiskRing::here();
             let arena = Arena::new(bytes + SPARE_SLABS * SLAB_BYTES)?;
             work(Self { disk, arena }).await
         })

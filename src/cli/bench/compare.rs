@@ -61,13 +61,23 @@ fn table(comparison: &Comparison, runs: [usize; 2], streams: &mut Streams<'_>) -
     }
     for difference in &comparison.differences {
         let (a, b) = (plain(&difference.a), plain(&difference.b));
-        writeln!(streams.out, "!! the machines differ: {}: {a} | {b}", difference.fact)?;
+        writeln!(
+            streams.out,
+            "!! the machines differ: {}: {a} | {b}",
+            difference.fact
+        )?;
     }
     if !comparison.doubts.is_empty() || !comparison.differences.is_empty() {
         writeln!(streams.out)?;
     }
-    writeln!(streams.out, "A: {} run(s), B: {} run(s); medians, B / A", runs[0], runs[1])?;
-    let columns = &["metric", "a", "b", "ratio", "merged", "spread_a", "spread_b", "note"];
+    writeln!(
+        streams.out,
+        "A: {} run(s), B: {} run(s); medians, B / A",
+        runs[0], runs[1]
+    )?;
+    let columns = &[
+        "metric", "a", "b", "ratio", "merged", "spread_a", "spread_b", "note",
+    ];
     let mut listing = Listing::new(columns);
     for row in &comparison.rows {
         listing.push(shown(row));
@@ -92,7 +102,8 @@ fn shown(row: &Row) -> [serde_json::Value; 8] {
         figure(&row.a),
         figure(&row.b),
         json!(format!("{:.3}", row.ratio)),
-        row.merged_ratio.map_or(json!(null), |ratio| json!(format!("{ratio:.3}"))),
+        row.merged_ratio
+            .map_or(json!(null), |ratio| json!(format!("{ratio:.3}"))),
         percent(row.a.width()),
         percent(row.b.width()),
         json!(note),

@@ -1,6 +1,5 @@
 //! `corelog bench floor`: what the machine does without a broker.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -20,13 +19,23 @@ pub struct FloorArgs {
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
     /// Sizes of durable writes
-    #[arg(long, value_name = "SIZE,..", value_delimiter = ',', default_value = "4KiB,16KiB,64KiB,256KiB,1MiB")]
+    #[arg(
+        long,
+        value_name = "SIZE,..",
+        value_delimiter = ',',
+        default_value = "4KiB,16KiB,64KiB,256KiB,1MiB"
+    )]
     pub sizes: Vec<ByteSize>,
     /// Durable writes in flight
     #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "1,2,4,8")]
     pub depths: Vec<usize>,
     /// Sizes of requests in bare TCP round trips
-    #[arg(long, value_name = "SIZE,..", value_delimiter = ',', default_value = "100B,1KiB,16KiB,64KiB")]
+    #[arg(
+        long,
+        value_name = "SIZE,..",
+        value_delimiter = ',',
+        default_value = "100B,1KiB,16KiB,64KiB"
+    )]
     pub requests: Vec<ByteSize>,
     /// Time for each single measurement; there are about sixty
     #[arg(long, value_name = "TIME", default_value = "1s")]
@@ -66,10 +75,11 @@ pub(super) fn run(args: &FloorArgs, streams: &mut Streams<'_>) -> Result<(), Cli
 
 fn listing(floor: &Floor) -> Listing {
     let mut listing = Listing::new(&["what", "bytes", "depth", "p50_us", "p99_us", "p99.9_us", "MB/s"]);
-    let mut latency = |what: &str, bytes: usize, depth: usize, found: &Distribution, rate: serde_json::Value| {
-        let [p50, p99, p999] = [found.p50, found.p99, found.p999].map(micros);
-        listing.push([json!(what), json!(bytes), json!(depth), p50, p99, p999, rate]);
-    };
+    let mut latency =
+        |what: &str, bytes: usize, depth: usize, found: &Distribution, rate: serde_json::Value| {
+            let [p50, p99, p999] = [found.p50, found.p99, found.p999].map(micros);
+            listing.push([json!(what), json!(bytes), json!(depth), p50, p99, p999, rate]);
+        };
     let one = &floor.one_in_flight;
     let none = || serde_json::Value::Null;
     for (what, found) in [
@@ -88,7 +98,13 @@ fn listing(floor: &Floor) -> Listing {
             Driver::Ring => "durable write, io_uring",
             Driver::Threads => "durable write, threads",
         };
-        latency(what, write.bytes, write.depth, &write.latency, megabytes(write.bytes_per_second));
+        latency(
+            what,
+            write.bytes,
+            write.depth,
+            &write.latency,
+            megabytes(write.bytes_per_second),
+        );
     }
     for append in &floor.appends {
         latency("append + fdatasync", append.bytes, 1, &append.latency, none());
@@ -109,7 +125,15 @@ fn listing(floor: &Floor) -> Listing {
 fn rate(what: &str, bytes: usize, per_second: f64) -> [serde_json::Value; 7] {
     let bytes = if bytes == 0 { json!(null) } else { json!(bytes) };
     let none = || json!(null);
-    [json!(what), bytes, none(), none(), none(), none(), megabytes(per_second)]
+    [
+        json!(what),
+        bytes,
+        none(),
+        none(),
+        none(),
+        none(),
+        megabytes(per_second),
+    ]
 }
 
 /// Nanoseconds as microseconds with one decimal.

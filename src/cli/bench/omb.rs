@@ -1,54 +1,99 @@
-//! `corelog bench omb`: a workload of the OpenMessaging Benchmark as a run of ours.
+//! `corelog bench omb`: a workload file of the OpenMessaging Benchmark, driven by our engine.
+//!
+//! The files say what is sent and how; the command line says where, and may replace the lengths. What the files ask for
+//! and will not happen is told before the run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::load::{LoadArgs, judge, run_once, save};
+use super::show;
 use crate::base::units::TimeSpan;
-use crate::bench::omb::{OmbRun, Overrides};
+use crate::bench::omb::{Acknowledged, Idempotent, KeyDistributor, OmbRun, Overrides};
+use crate::bench::spec::{Keys, Kind, Rate, RunSpec};
+use crate::bench::wire::Acks;
 use crate::cli::{CliError, Streams};
 
-/// The files of `bench omb`, and what replaces parts of them.
+/// `bench omb`.
 #[derive(Debug, Args)]
 pub struct OmbArgs {
-    /// The workload file
-    #[arg(value_name = "WORKLOAD.yaml")]
+    /// The workload
+    #[arg(value_name = "FILE")]
     pub workload: PathBuf,
-    /// The driver file: topic, producer and consumer settings by their Kafka names
-    #[arg(long, value_name = "DRIVER.yaml")]
+    /// The driver file, whose topic, producer and consumer settings count
+    #[arg(long, value_name = "FILE")]
     pub driver: Option<PathBuf>,
-    /// Instead of testDurationMinutes
-    #[arg(long, value_name = "TIME")]
-    pub duration: Option<TimeSpan>,
-    /// Instead of warmupDurationMinutes
-    #[arg(long, value_name = "TIME")]
-    pub warmup: Option<TimeSpan>,
+    /// Where to run it; what the files say is taken from them.
+    #[command(flatten)]
+    pub load: LoadArgs,
 }
 
-/// Reads the files and says what of them will not happen.
-pub(super) fn read(args: &OmbArgs, streams: &mut Streams<'_>) -> Result<OmbRun, CliError> {
+pub(super) fn run(args: &OmbArgs, streams: &mut Streams<'_>) -> Result<(), CliError> {
+    let load = &args.load;
     let workload = text(&args.workload)?;
     let driver = args.driver.as_deref().map(text).transpose()?;
     let overrides = Overrides {
-        duration: args.duration.map(TimeSpan::get),
-        warmup: args.warmup.map(TimeSpan::get),
+        duration: load.duration.map(TimeSpan::get),
+        warmup: load.warmup.map(TimeSpan::get),
     };
-    let run = OmbRun::parse(&workload, driver.as_deref(), overrides).map_err(CliError::failed)?;
-    for warning in &run.warnings {
+    let asked = OmbRun::parse(&workload, driver.as_deref(), overrides).map_err(CliError::failed)?;
+    for warning in &asked.warnings {
         writeln!(streams.err, "warning: {warning}")?;
     }
-    Ok(run)
+    let spec = spec(&asked, load);
+    let outcome = run_once(&spec, load, &load.door()?, streams)?;
+    show::run(&outcome.result, load.output, streams.out)?;
+    if let Some(directory) = &load.out {
+        let written = save(&outcome, directory)?;
+        show::files(Some(directory), &written, streams.err)?;
+    }
+    judge(load, !outcome.result.verdict.valid)
 }
 
-/// The largest workload or driver file that is read: they are a page long.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-
 fn text(path: &Path) -> Result<String, CliError> {
-    let failed = |error: &dyn std::fmt::Display| CliError::Failed(format!("{}: {error}", path.display()));
-    let size = fs::metadata(path).map_err(|error| failed(&error))?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(failed(&format!("larger than {FILE_BYTES_MAX} bytes")));
+    fs::read_to_string(path).map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))
+}
+
+/// The run of the files at the place of the command line.
+fn spec(asked: &OmbRun, load: &LoadArgs) -> RunSpec {
+    let kind = if asked.subscriptions > 0 {
+        Kind::E2e
+    } else {
+        Kind::Produce
+    };
+    let mut spec = load.spec(kind, Rate::new(asked.rate));
+    if let (Some(first), true) = (spec.topic.names.first().cloned(), asked.topics > 1) {
+        spec.topic.names = (0..asked.topics)
+            .map(|number| format!("{first}-{number}"))
+            .collect();
     }
-    fs::read_to_string(path).map_err(|error| failed(&error))
+    spec.topic.partitions = asked.partitions;
+    spec.topic
+        .settings
+        .splice(0..0, asked.topic_settings.iter().cloned());
+    spec.name = load.name.clone().unwrap_or_else(|| asked.name.clone());
+    spec.size = asked.message_bytes;
+    spec.keys = match asked.keys {
+        KeyDistributor::None => Keys::None,
+        KeyDistributor::RoundRobin => Keys::RoundRobin,
+        KeyDistributor::Random => Keys::Random,
+    };
+    spec.producers = asked.producers;
+    spec.fanout = asked.subscriptions.max(1);
+    spec.consumers = asked.consumers.max(1);
+    spec.duration = asked.duration;
+    spec.warmup = asked.warmup;
+    spec.acks = match asked.acknowledged {
+        Acknowledged::Never => Acks::None,
+        Acknowledged::Always => Acks::All,
+    };
+    spec.idempotent = asked.idempotent == Idempotent::Yes;
+    spec.linger = asked.linger;
+    spec.batch_bytes = asked.batch_bytes;
+    spec.in_flight = asked.in_flight;
+    spec.fetch_bytes = asked.fetch_bytes;
+    spec.fetch_wait = asked.fetch_wait;
+    spec
 }

@@ -28,14 +28,21 @@ pub struct ReportArgs {
 pub(super) fn run(args: &ReportArgs, streams: &mut Streams<'_>) -> Result<(), CliError> {
     let report = Report::read(&args.directories).map_err(CliError::failed)?;
     let html = report.html().map_err(CliError::failed)?;
-    let first = args.directories.first().map(|directory| directory.join(REPORT_FILE));
+    let first = args
+        .directories
+        .first()
+        .map(|directory| directory.join(REPORT_FILE));
     let Some(path) = args.out.clone().or(first) else {
         return Err(CliError::Usage("name a directory".to_owned()));
     };
     fs::write(&path, html).map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))?;
     writeln!(streams.err, "wrote {}", path.display())?;
     if args.omb {
-        for directory in args.directories.iter().filter(|directory| directory.join(RESULT_FILE).is_file()) {
+        for directory in args
+            .directories
+            .iter()
+            .filter(|directory| directory.join(RESULT_FILE).is_file())
+        {
             let run = RunResult::read(directory).map_err(CliError::failed)?;
             let value = result_json(&run).map_err(CliError::failed)?;
             write_json(directory, OMB_FILE, &value).map_err(CliError::failed)?;

@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use crate::base::{ProducerEpoch, ProducerId, Timestamp};
 use crate::batch::{Compression, KafkaBatchBuilder, ProducerInfo, RecordHeader};
+use crate::client::partitioner::partition_of;
 use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::messages::{
     InitProducerIdRequest, PartitionProduceData, ProducePartitions, ProduceRequest, ProduceResponse,
     ProduceTopics, TopicProduceData,
 };
 
-use super::partitioner::partition_of;
 use super::{Client, ClientError, Missing, Pauses, To, Topic};
 
 /// How records are sent.
@@ -292,6 +292,7 @@ fn produce_request<'a>(
         acks,
         timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
         topic_data: ProduceTopics::from_iter([data]),
+        ..ProduceRequest::default()
     }
 }
 

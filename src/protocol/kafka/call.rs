@@ -17,6 +17,7 @@ use super::session::outbox::Outbox;
 use super::wire::{DecodeError, Encoded, Reader, Writer};
 use crate::runtime::local::Permit;
 use crate::shard::request::FrameBytes;
+use crate::shard::stages::{Arrival, Handoff};
 use crate::shard::{Shard, count};
 
 /// Room for an answer before its buffer has to grow: a Produce answer for one partition takes about 70 bytes.
@@ -40,6 +41,18 @@ pub(super) struct Reply {
     pub(super) encoded: Encoded,
     /// Response memory, given back when the frame is written.
     pub(super) held: Option<Permit>,
+    /// The stage that ends when the frame is written.
+    pub(super) handoff: Option<Handoff>,
+}
+
+impl Answer {
+    /// The same, ending a stage when it is written.
+    pub(super) fn ending(mut self, handoff: Handoff) -> Self {
+        if let Self::Send(reply) = &mut self {
+            reply.handoff = Some(handoff);
+        }
+        self
+    }
 }
 
 /// An answer that is still being worked on.
@@ -57,6 +70,8 @@ pub(super) struct Call {
     pub(super) frame: FrameBytes,
     /// Where the body starts in the frame.
     pub(super) body_at: usize,
+    /// When the frame came in.
+    pub(super) arrival: Arrival,
     /// The API.
     pub(super) api: ApiKey,
     /// Its version, one this codec speaks.
@@ -103,7 +118,11 @@ impl Call {
         .encode(&mut writer, self.api, version);
         message.encode(&mut writer, version);
         match writer.finish() {
-            Ok(encoded) => Answer::Send(Reply { encoded, held }),
+            Ok(encoded) => Answer::Send(Reply {
+                encoded,
+                held,
+                handoff: None,
+            }),
             Err(error) => {
                 tracing::warn!(api = ?self.api, version, %error, "answer cannot be expressed");
                 Answer::Close("an answer could not be encoded")

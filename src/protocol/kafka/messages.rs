@@ -33,6 +33,7 @@ mod list_offsets;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
+mod stages;
 
 use super::api::ApiKey;
 use super::wire::{DecodeError, EncodeError, Format, Reader, Wire, Writer};
@@ -51,6 +52,7 @@ pub use list_offsets::*;
 pub use metadata::*;
 pub use offset_for_leader_epoch::*;
 pub use produce::*;
+pub use stages::*;
 
 /// A whole request or response body.
 pub trait Message<'a>: Wire<'a> {
@@ -114,7 +116,7 @@ macro_rules! wire_struct {
     (@impl [$($doc:tt)*] $name:ident [$life:lifetime] [$($generics:tt)*] {$(
         $(#[$field_doc:meta])*
         $field:ident: $ty:ty => $versions:expr
-            $(, null $null:expr)? $(, tag $tag:literal)? $(, default $default:expr)?;
+            $(, null $null:expr)? $(, tag $tag:expr)? $(, default $default:expr)?;
     )*}) => {
         $($doc)*
         #[derive(Clone, Debug, PartialEq)]
@@ -212,19 +214,19 @@ macro_rules! wire_struct {
     (@null $format:ident) => { false };
     (@null $format:ident, $null:expr) => { ($null).contains(&$format.version) };
     (@untagged [] $code:block) => { $code };
-    (@untagged [$tag:literal] $code:block) => {};
+    (@untagged [$tag:expr] $code:block) => {};
     (@tagged [] $code:block) => {};
-    (@tagged [$tag:literal] $code:block) => { $code };
+    (@tagged [$tag:expr] $code:block) => { $code };
     (@present [] $code:block) => { 0 };
-    (@present [$tag:literal] $code:block) => { u32::from($code) };
+    (@present [$tag:expr] $code:block) => { u32::from($code) };
     // A tagged field starts as its default and is set when its tag comes by.
     (@read [] $field:ident: $ty:ty = $default:expr, $read:block) => { let $field: $ty = $read; };
-    (@read [$tag:literal] $field:ident: $ty:ty = $default:expr, $read:block) => {
+    (@read [$tag:expr] $field:ident: $ty:ty = $default:expr, $read:block) => {
         let mut $field: $ty = $default;
     };
     // Asked for every field, used for tagged ones only.
     (@tag) => { u32::MAX };
-    (@tag $tag:literal) => { $tag };
+    (@tag $tag:expr) => { $tag };
 
     ($(#[$doc:meta])* $name:ident<$life:lifetime> {$($fields:tt)*}) => {
         wire_struct! {@impl [$(#[$doc])*] $name [$life] [<$life>] {$($fields)*}}

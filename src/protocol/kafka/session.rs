@@ -30,9 +30,10 @@ use super::call::Call;
 use super::dispatch::{self, Route};
 use super::header::RequestHeader;
 use super::wire::{DecodeError, FRAME_SIZE_BYTES, Reader};
-use crate::runtime::executor;
 use crate::runtime::local::Permit;
-use crate::runtime::net::Stream;
+use crate::runtime::net::{Stream, Want};
+use crate::runtime::{clock, executor};
+use crate::shard::stages::Arrival;
 use crate::shard::{Shard, count};
 use frame::{FrameFault, FrameHead, Framing, next_frame};
 use outbox::{Held, Outbox, Undelivered, within};
@@ -78,8 +79,9 @@ pub(super) async fn run(stream: Stream, shard: Rc<Shard>) {
     let written = crate::runtime::local::OneShot::default();
     executor::spawn({
         let (stream, outbox, written) = (stream.clone(), Rc::clone(&outbox), written.clone());
+        let shard = Rc::clone(&shard);
         async move {
-            let ended = executor::catch_panic(outbox.deliver(&stream)).await;
+            let ended = executor::catch_panic(outbox.deliver(&stream, shard.probe())).await;
             // A blocked reader wakes with the end of the stream.
             outbox.close();
             stream.shut_down();
@@ -130,7 +132,7 @@ impl Session {
             )
             .await;
             let begun = match request {
-                Ok((frame, memory)) => self.begin(frame, memory).await,
+                Ok((frame, memory, arrival)) => self.begin(frame, memory, arrival).await,
                 Err(ended) => Err(ended),
             };
             if let Err(ended) = begun {
@@ -140,16 +142,23 @@ impl Session {
     }
 
     /// Reads one frame, its memory reserved.
-    async fn next_request(&mut self) -> Result<(Vec<u8>, Permit), Ended> {
+    async fn next_request(&mut self) -> Result<(Vec<u8>, Permit, Arrival), Ended> {
         self.outbox.wait_for_room(self.shard.limits().in_flight_max).await;
         let head = self.next_head().await?;
+        // What arrived in one piece, and need not wait for memory, has one reading of the clock.
+        let whole = self.inbox.buffered().len() >= FRAME_SIZE_BYTES + head.size
+            && self.shard.request_budget().available() >= head.reserve_bytes();
+        let begun = (!whole).then(clock::now);
         let memory = self.shard.request_budget().acquire(head.reserve_bytes()).await;
         if self.outbox.is_closed() {
             return Err(Ended::Closed);
         }
         let limit = self.shard.limits().frame_timeout;
         let body = within(limit, self.inbox.take_frame(&self.stream, head)).await;
-        Ok((body.ok_or(Ended::TooSlow)??, memory))
+        let body = body.ok_or(Ended::TooSlow)??;
+        let complete = clock::now();
+        let head = begun.unwrap_or(complete);
+        Ok((body, memory, Arrival { head, complete }))
     }
 
     async fn next_head(&mut self) -> Result<FrameHead, Ended> {
@@ -170,8 +179,10 @@ impl Session {
         } else {
             limits.frame_timeout
         };
+        // One read over all of the waits: a read that is given up loses what arrives.
+        let mut filling = pin!(self.inbox.fill(&self.stream));
         loop {
-            match within(limit, self.inbox.fill(&self.stream)).await {
+            match within(limit, filling.as_mut()).await {
                 Some(Ok(0)) => return Err(Ended::EndOfStream),
                 Some(result) => return result.map(drop).map_err(Ended::Io),
                 // A client that waits for its answers is not idle.
@@ -183,8 +194,7 @@ impl Session {
     }
 
     /// Starts one request and queues its answer.
-    async fn begin(&mut self, frame: Vec<u8>, memory: Permit) -> Result<(), Ended> {
-        let busy = self.shard.ticker().busy();
+    async fn begin(&mut self, frame: Vec<u8>, memory: Permit, arrival: Arrival) -> Result<(), Ended> {
         count(&self.shard.probe().requests_total, 1);
         let mut reader = Reader::new(&frame);
         let header = RequestHeader::decode(&mut reader).inspect_err(|_| self.count_error())?;
@@ -205,6 +215,7 @@ impl Session {
         let call = Call {
             shard: Rc::clone(&self.shard),
             body_at,
+            arrival,
             api,
             version,
             correlation_id: header.correlation_id,
@@ -213,7 +224,7 @@ impl Session {
             frame: Arc::new(frame),
         };
         let answer = dispatch::begin(call, route).await;
-        self.outbox.push(self.sequence, answer, Held { memory, busy });
+        self.outbox.push(self.sequence, answer, Held { memory });
         Ok(())
     }
 
@@ -224,47 +235,47 @@ impl Session {
 
 /// Bytes that arrived and belong to no frame yet.
 struct Inbox {
-    buffer: Box<[u8]>,
+    buffer: Vec<u8>,
     start: usize,
-    end: usize,
 }
 
 impl Inbox {
     fn new() -> Self {
         Self {
-            buffer: vec![0; READ_AHEAD_BYTES].into_boxed_slice(),
+            buffer: Vec::with_capacity(READ_AHEAD_BYTES),
             start: 0,
-            end: 0,
         }
     }
 
     fn buffered(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
+        &self.buffer[self.start..]
     }
 
-    /// Reads some bytes behind those at hand. There is room: it is called only while they are fewer than a head.
+    /// Reads some bytes behind those at hand. There is room: it is called only while they are fewer than a head. Given up,
+    /// it leaves nothing at hand.
     async fn fill(&mut self, stream: &Stream) -> io::Result<usize> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
+        self.buffer.drain(..self.start);
         self.start = 0;
-        let read = stream.read(&mut self.buffer[self.end..]).await?;
-        self.end += read;
-        Ok(read)
+        let (read, buffer) = stream
+            .read(std::mem::take(&mut self.buffer), READ_AHEAD_BYTES, Want::Some)
+            .await;
+        self.buffer = buffer;
+        read
     }
 
     /// Takes one frame, reading what is missing of it. The size field is left out.
     async fn take_frame(&mut self, stream: &Stream, head: FrameHead) -> Result<Vec<u8>, Ended> {
         self.start += FRAME_SIZE_BYTES;
-        // Zeroed because the socket reads into initialised memory; large blocks come zeroed from the kernel.
-        let mut frame = vec![0; head.size];
+        let mut frame = Vec::with_capacity(head.size);
         let at_hand = self.buffered().len().min(head.size);
-        frame[..at_hand].copy_from_slice(&self.buffered()[..at_hand]);
+        frame.extend_from_slice(&self.buffered()[..at_hand]);
         self.start += at_hand;
-        let mut filled = at_hand;
-        while filled < head.size {
-            match stream.read(&mut frame[filled..]).await? {
-                0 => return Err(Ended::EndOfStream),
-                read => filled += read,
+        while frame.len() < head.size {
+            let missing = head.size - frame.len();
+            let (read, filled) = stream.read(frame, missing, Want::All).await;
+            frame = filled;
+            if read? == 0 {
+                return Err(Ended::EndOfStream);
             }
         }
         Ok(frame)

@@ -3,7 +3,6 @@
 use super::*;
 use crate::base::Offset;
 use crate::runtime::buffer::{BLOCK_BYTES, SLAB_BYTES};
-use crate::runtime::executor::Ticker;
 use crate::storage::layout::{DataDir, index_name, segment_name};
 use crate::storage::log::{Action, Durability, Log};
 use crate::storage::read::{Walked, Want, gather};
@@ -124,7 +123,7 @@ fn with_pool<F: Future<Output = ()> + 'static>(test: impl FnOnce(Pool, DiskRing,
     std::fs::create_dir_all(data.pool()).unwrap();
     executor::block_on(async {
         let arena = Arena::new(32 * SLAB_BYTES).unwrap();
-        let disk = DiskRing::start(&Ticker::start()).unwrap();
+        let disk = DiskRing::here();
         let pool = Pool::start(data.pool(), disk.clone(), &arena, 2, Vec::new());
         test(pool, disk, arena, data).await;
     });

@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_lite::future::or;
 
 use super::{log_of, wire_offset};
+use crate::base::stages::StageTimes;
 use crate::base::{LogId, Offset};
 use crate::protocol::kafka::call::{Answer, Call, Outcome};
 use crate::protocol::kafka::errors::ErrorCode;
@@ -29,6 +30,7 @@ use crate::runtime::local::Permit;
 use crate::runtime::{clock, executor};
 use crate::shard::count;
 use crate::shard::request::{Bounds, PartRead, ReadLimits, ReadPart};
+use crate::shard::stages::{Handoff, ReadTrail};
 
 /// Most bytes of one answer, whatever the client asks for; Kafka's `fetch.max.bytes`.
 const FETCH_BYTES_MAX: usize = 55 << 20;
@@ -78,8 +80,8 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
         }));
     }
     let plan = plan(&call, &request);
-    let (reads, held) = read(&call, &request, &plan).await;
-    Ok(answer(&call, &request, &plan, reads, held))
+    let found = read(&call, &request, &plan).await;
+    Ok(answer(&call, &request, &plan, found))
 }
 
 fn plan(call: &Call, request: &FetchRequest<'_>) -> Plan {
@@ -133,10 +135,20 @@ fn target(log: Option<LogId>, partition: &FetchPartition) -> Target {
     }
 }
 
+/// What reading came to.
+#[derive(Default)]
+struct Found {
+    /// By partition read, in the order of the request.
+    reads: Vec<PartRead>,
+    held: Option<Permit>,
+    /// `None` where there was nothing to read.
+    trail: Option<ReadTrail>,
+}
+
 /// Reads until there is enough, something to report, or no more time.
-async fn read(call: &Call, request: &FetchRequest<'_>, plan: &Plan) -> (Vec<PartRead>, Option<Permit>) {
+async fn read(call: &Call, request: &FetchRequest<'_>, plan: &Plan) -> Found {
     if plan.parts.is_empty() {
-        return (Vec::new(), None);
+        return Found::default();
     }
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
     let min_bytes = usize::try_from(request.min_bytes)
@@ -146,7 +158,8 @@ async fn read(call: &Call, request: &FetchRequest<'_>, plan: &Plan) -> (Vec<Part
         .targets
         .iter()
         .any(|target| matches!(target, Target::Refused(_)));
-    let began = clock::now();
+    let asked = call.arrival.complete;
+    let mut waited_ns = 0;
     loop {
         let mut held = call.reserve(plan.reserve).await;
         // Allocates: the shard takes the parts, which may cross to other cores, and this loop may need them again.
@@ -158,19 +171,30 @@ async fn read(call: &Call, request: &FetchRequest<'_>, plan: &Plan) -> (Vec<Part
             .sum();
         let failed = refused
             || std::iter::zip(partitions_read(request, plan), &reads).any(|(p, read)| is_fault(p, read));
-        let waited = clock::now().since(began);
-        if failed || bytes >= min_bytes || waited >= wait || call.outbox.is_hurried(call.sequence) {
+        let found = clock::now();
+        let passed = found.since(asked);
+        if failed || bytes >= min_bytes || passed >= wait || call.outbox.is_hurried(call.sequence) {
             held.shrink_to(bytes);
-            return (reads, Some(held));
+            let trail = ReadTrail {
+                asked,
+                waited_ns,
+                found,
+            };
+            return Found {
+                reads,
+                held: Some(held),
+                trail: Some(trail),
+            };
         }
         let seen: Vec<_> = std::iter::zip(&plan.parts, &reads)
             .map(|(part, read)| seen(part, read))
             .collect();
         drop((reads, held));
-        wait_for_more(call, &seen, wait.saturating_sub(waited)).await;
+        wait_for_more(call, &seen, wait.saturating_sub(passed)).await;
         if min_bytes > 1 && !call.outbox.is_hurried(call.sequence) {
-            executor::sleep(REREAD_PAUSE.min(wait.saturating_sub(clock::now().since(began)))).await;
+            executor::sleep(REREAD_PAUSE.min(wait.saturating_sub(clock::now().since(asked)))).await;
         }
+        waited_ns += clock::now().ns_since(found);
     }
 }
 
@@ -207,15 +231,9 @@ async fn wait_for_more(call: &Call, seen: &[(LogId, Offset)], limit: Duration) {
     let _timed_out = executor::timeout(limit, or(moved, call.outbox.hurried(call.sequence))).await;
 }
 
-fn answer(
-    call: &Call,
-    request: &FetchRequest<'_>,
-    plan: &Plan,
-    reads: Vec<PartRead>,
-    held: Option<Permit>,
-) -> Answer {
+fn answer(call: &Call, request: &FetchRequest<'_>, plan: &Plan, found: Found) -> Answer {
     let mut targets = plan.targets.iter();
-    let mut reads = reads.into_iter();
+    let mut reads = found.reads.into_iter();
     let mut failed = false;
     let mut bytes = 0;
     let mut responses = Vec::with_capacity(request.topics.len());
@@ -245,13 +263,26 @@ fn answer(
         &call.shard.probe().bytes_fetched,
         u64::try_from(bytes).unwrap_or(0),
     );
+    let asks = StageTimes::is_asked(request.stages_layout);
     let response = FetchResponse {
         responses,
+        stages: found
+            .trail
+            .filter(|_| asks)
+            .map(|trail| trail.times(clock::now())),
         ..FetchResponse::default()
     };
-    match held {
+    let answer = match found.held {
         Some(held) => call.answer_holding(response, held),
         None => call.answer(response),
+    };
+    match found.trail {
+        // An answer without records found nothing and sends nothing.
+        Some(trail) if bytes > 0 => {
+            call.shard.probe().stages.found(&trail);
+            answer.ending(Handoff::Found(trail.found))
+        }
+        _ => answer,
     }
 }
 

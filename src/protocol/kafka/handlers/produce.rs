@@ -11,13 +11,12 @@
 //!
 //! **acks = 0** has no answer at all; any fault closes the connection so that the client looks for the cause.
 
-use crate::runtime::clock;
 use std::future::ready;
-use std::rc::Rc;
 
 use smallvec::SmallVec;
 
 use super::{log_of, wire_offset};
+use crate::base::stages::StageTimes;
 use crate::batch::attributes::{Compression, TimestampType};
 use crate::batch::kafka::{KafkaBatch, MAGIC_V2};
 use crate::broker::image::Image;
@@ -29,7 +28,9 @@ use crate::protocol::kafka::messages::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
     TopicProduceResponse,
 };
+use crate::runtime::clock;
 use crate::shard::request::{ProducePart, Produced};
+use crate::shard::stages::ProduceTrail;
 use crate::shard::{PendingProduce, count};
 
 /// First version whose clients know zstd.
@@ -67,7 +68,6 @@ impl From<ErrorCode> for Refusal {
 /// The first stage. See the module.
 pub(in crate::protocol::kafka) async fn begin(call: Call) -> PendingAnswer {
     count(&call.shard.probe().produce_requests, 1);
-    let begun = clock::now();
     let (parts, fates, acks) = match plan(&call) {
         Ok(plan) => plan,
         Err(error) => {
@@ -82,13 +82,17 @@ pub(in crate::protocol::kafka) async fn begin(call: Call) -> PendingAnswer {
     } else {
         Some(call.shard.produce(frame, parts).await)
     };
+    let trail = ProduceTrail {
+        arrival: call.arrival,
+        parsed: pending
+            .as_ref()
+            .map_or(call.arrival.complete, PendingProduce::parsed),
+    };
+    if pending.is_some() {
+        call.shard.probe().stages.parsed(&trail);
+    }
     // Allocates: the second stage waits in the queue of its connection.
-    Box::pin(async move {
-        let shard = Rc::clone(&call.shard);
-        let answer = finish(call, pending, fates, acks).await;
-        shard.probe().produce_latency.record(clock::now().since(begun));
-        answer
-    })
+    Box::pin(finish(call, pending, fates, acks, trail))
 }
 
 /// Checks everything that can be checked without the logs.
@@ -212,7 +216,13 @@ fn range_in(frame: &[u8], part: &[u8]) -> std::ops::Range<usize> {
 }
 
 /// The second stage: waits for the logs and answers.
-async fn finish(call: Call, pending: Option<PendingProduce>, fates: Fates, acks: i16) -> Answer {
+async fn finish(
+    call: Call,
+    pending: Option<PendingProduce>,
+    fates: Fates,
+    acks: i16,
+    trail: ProduceTrail,
+) -> Answer {
     let results = match pending {
         Some(pending) => pending.finish().await,
         None => Vec::new(),
@@ -237,12 +247,16 @@ async fn finish(call: Call, pending: Option<PendingProduce>, fates: Fates, acks:
     match (acks, failed) {
         (0, true) => Answer::Close("a batch of a Produce without acks failed"),
         (0, false) => Answer::Silent,
-        _ => answer(&call, &outcomes).unwrap_or(Answer::Close("malformed request")),
+        _ => answer(&call, &outcomes, &trail).unwrap_or(Answer::Close("malformed request")),
     }
 }
 
-fn answer(call: &Call, outcomes: &[Result<Produced, Refusal>]) -> Outcome {
+fn answer(call: &Call, outcomes: &[Result<Produced, Refusal>], trail: &ProduceTrail) -> Outcome {
     let request: ProduceRequest<'_> = call.decode()?;
+    let produced = outcomes.iter().flatten();
+    let handoff = trail.handoff(produced.clone());
+    let asks = StageTimes::is_asked(request.stages_layout);
+    let stages = asks.then(|| trail.times(produced, clock::now())).flatten();
     let mut outcomes = outcomes.iter();
     let mut partition = |data: &PartitionProduceData<'_>| {
         let missing = Err(ErrorCode::UnknownServerError.into());
@@ -256,10 +270,12 @@ fn answer(call: &Call, outcomes: &[Result<Produced, Refusal>]) -> Outcome {
             partition_responses: topic.partition_data.iter().map(&mut partition).collect(),
         })
         .collect();
-    Ok(call.answer(ProduceResponse {
+    let response = ProduceResponse {
         responses,
+        stages,
         ..ProduceResponse::default()
-    }))
+    };
+    Ok(call.answer(response).ending(handoff))
 }
 
 fn partition_response(index: i32, outcome: &Result<Produced, Refusal>) -> PartitionProduceResponse<'static> {

@@ -6,7 +6,8 @@
 //! From version 7 on a request may belong to a session; answering `session_id` 0 declines. Versions 13 and up
 //! (topic ids) are not yet spoken.
 
-use super::{LeaderIdAndEpoch, rpc, wire_struct};
+use super::{LeaderIdAndEpoch, STAGES_TAG, rpc, wire_struct};
+use crate::base::stages::StageTimes;
 use crate::protocol::kafka::wire::Records;
 
 wire_struct! {
@@ -34,6 +35,8 @@ wire_struct! {
         forgotten_topics_data: Vec<ForgottenTopic<'a>> => 7..;
         /// The consumer's rack, empty if it has none.
         rack_id: &'a str => 11..;
+        /// Corelog's own: the newest layout of stage times the client reads, 0 not to be told any.
+        stages_layout: i8 => 12.., tag STAGES_TAG;
     }
 }
 
@@ -86,6 +89,8 @@ wire_struct! {
         session_id: i32 => 7..;
         /// By topic.
         responses: Vec<FetchableTopicResponse<'a>> => 4..;
+        /// Corelog's own: where the time went, for a client that asked.
+        stages: Option<StageTimes> => 12.., tag STAGES_TAG;
     }
 }
 

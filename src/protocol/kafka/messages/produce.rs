@@ -8,7 +8,8 @@
 
 use smallvec::SmallVec;
 
-use super::{rpc, wire_struct};
+use super::{STAGES_TAG, rpc, wire_struct};
+use crate::base::stages::StageTimes;
 
 /// Topics of a Produce request; the first needs no allocation.
 pub type ProduceTopics<'a> = SmallVec<[TopicProduceData<'a>; 1]>;
@@ -27,6 +28,8 @@ wire_struct! {
         timeout_ms: i32 => 3..;
         /// The batches by topic.
         topic_data: ProduceTopics<'a> => 3..;
+        /// Corelog's own: the newest layout of stage times the client reads, 0 not to be told any.
+        stages_layout: i8 => 9.., tag STAGES_TAG;
     }
 }
 
@@ -59,6 +62,8 @@ wire_struct! {
         throttle_time_ms: i32 => 3..;
         /// Addresses of the leaders named in `current_leader`.
         node_endpoints: Vec<NodeEndpoint<'a>> => 10.., tag 0;
+        /// Corelog's own: where the time went, for a client that asked.
+        stages: Option<StageTimes> => 9.., tag STAGES_TAG;
     }
 }
 

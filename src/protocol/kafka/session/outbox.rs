@@ -25,9 +25,11 @@ use futures_lite::future::poll_once;
 use smallvec::SmallVec;
 
 use crate::protocol::kafka::call::{Answer, PendingAnswer, Reply};
-use crate::runtime::executor::{self, Busy};
 use crate::runtime::local::{Notify, Permit, WakerList};
 use crate::runtime::net::Stream;
+use crate::runtime::{clock, executor};
+use crate::shard::Probe;
+use crate::shard::stages::Handoff;
 
 /// Longest time the peer may need to take [`WRITE_STRETCH_BYTES`], or the rest if that is less.
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,8 +48,6 @@ const WRITE_SLICES_INLINE: usize = 16;
 pub(in crate::protocol::kafka) struct Held {
     /// Memory of its frame and of what was decoded.
     pub(in crate::protocol::kafka) memory: Permit,
-    /// Keeps the executor honest meanwhile.
-    pub(in crate::protocol::kafka) busy: Busy,
 }
 
 /// A request waiting for its turn.
@@ -222,7 +222,7 @@ impl Outbox {
     }
 
     /// Writes answers until the connection drains or fails.
-    pub(super) async fn deliver(&self, stream: &Stream) -> Result<(), Undelivered> {
+    pub(super) async fn deliver(&self, stream: &Stream, probe: &Probe) -> Result<(), Undelivered> {
         let mut batch = Batch::default();
         let mut carried = None;
         loop {
@@ -244,6 +244,7 @@ impl Outbox {
                 }
             }
             batch.write(stream).await?;
+            batch.hand_off(probe);
             self.answered(batch.held.len());
             if let Some(reason) = batch.close {
                 return Err(Undelivered::Refused(reason));
@@ -273,6 +274,7 @@ struct Batch {
     chunks: Vec<Vec<u8>>,
     bytes: usize,
     held: Vec<(Held, Option<Permit>)>,
+    handoffs: Vec<Handoff>,
     close: Option<&'static str>,
 }
 
@@ -280,7 +282,12 @@ impl Batch {
     fn add(&mut self, answer: Answer, held: Held) {
         let mut memory = None;
         match answer {
-            Answer::Send(Reply { encoded, held }) => {
+            Answer::Send(Reply {
+                encoded,
+                held,
+                handoff,
+            }) => {
+                self.handoffs.extend(handoff);
                 self.bytes += encoded.total_len();
                 self.chunks.extend(encoded.into_chunks());
                 memory = held;
@@ -289,6 +296,17 @@ impl Batch {
             Answer::Close(reason) => self.close = Some(reason),
         }
         self.held.push((held, memory));
+    }
+
+    /// Ends the stages that last until the answers are written.
+    fn hand_off(&mut self, probe: &Probe) {
+        if self.handoffs.is_empty() {
+            return;
+        }
+        let now = clock::now();
+        for handoff in self.handoffs.drain(..) {
+            probe.handed_off(handoff, now);
+        }
     }
 
     const fn wants_more(&self) -> bool {
@@ -340,7 +358,6 @@ pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::executor::Ticker;
     use crate::runtime::local::Budget;
 
     fn ready<F: Future>(future: F) -> bool {
@@ -350,7 +367,6 @@ mod tests {
     fn held() -> Held {
         Held {
             memory: Budget::new(1).try_acquire(1).unwrap(),
-            busy: Ticker::default().busy(),
         }
     }
 

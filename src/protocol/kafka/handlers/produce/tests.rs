@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::base::stages::Path;
 use crate::base::{ProducerEpoch, ProducerId, Timestamp, crc32c};
 use crate::batch::header::ProducerInfo;
 use crate::batch::kafka::{KafkaBatchBuilder, SUMMED_FROM};
 use crate::broker::topic::TopicDefaults;
+use crate::runtime::clock::Mono;
+use crate::shard::stages::BatchStamps;
 
 const VERSION: i16 = 9;
 
@@ -141,6 +144,7 @@ fn acks_are_judged_before_transactions_and_both_before_batches() {
         }]
         .into_iter()
         .collect(),
+        ..ProduceRequest::default()
     };
     let transactional = with(batch(Compression::None), 21, &0x10u16.to_be_bytes());
     let plain = batch(Compression::None);
@@ -171,6 +175,13 @@ fn a_repeated_batch_is_answered_with_its_first_offset() {
     let outcome = Ok(Produced {
         base_offset: crate::base::Offset::new(42),
         log_start: crate::base::Offset::new(5),
+        stamps: BatchStamps {
+            path: Path::Durable,
+            routed: Mono::default(),
+            appended: Mono::default(),
+            submitted: Mono::default(),
+            settled: Mono::default(),
+        },
     });
     let response = partition_response(0, &outcome);
     assert_eq!(

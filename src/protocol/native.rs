@@ -1,0 +1,24 @@
+//! The native door: length-prefixed frames of fixed-layout archives, and batches that are stored as they were sent.
+//!
+//! **The layers.** [`pod`] turns structs into bytes and back; [`frame`] is the head that every message shares, and how a
+//! stream is cut into frames; [`messages`] has both directions of every message; [`batches`] builds and reads the stored
+//! batches frames carry; [`errors`] names the codes. These five are the codec: sans-io, of `base` and `batch` only, for
+//! brokers, clients and fuzzers alike.
+//!
+//! **The conversation.** A client says [`messages::Hello`] and hears [`messages::Welcome`]. Then it sends requests, as
+//! many as it likes without waiting; answers leave in the order of the requests, under their correlations. Pushes of
+//! subscriptions come in between, whenever there is something to push and credit to push it on.
+//!
+//! **Invariants.** The batch a client builds is the batch on the disk is the batch a consumer reads in place; only the
+//! broker's fields of its header are filled in on the way. Decoding borrows from the frame.
+//!
+//! **Absent.** Compression, authentication, transactions, groups.
+
+pub mod batches;
+pub mod errors;
+pub mod frame;
+pub mod messages;
+pub mod pod;
+
+pub use errors::ErrorCode;
+pub use frame::{Frame, FrameError, FrameHead, Framing, Inbox, Kind, next_frame};
