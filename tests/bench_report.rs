@@ -119,7 +119,7 @@ fn run(name: &str, median_ns: u64) -> RunResult {
             )
         });
         run.series.push(Point {
-            t: t as f64,
+            t: (t - 1) as f64,
             sent: PER_SECOND + 3,
             acked: PER_SECOND,
             received: PER_SECOND - t % 3,
