@@ -4,12 +4,15 @@
 //! library: identities and offsets ([`ids`]), checksums ([`checksum`]), sizes and durations as people write
 //! them ([`units`]), where time goes ([`stages`], [`histogram`]). Nothing here does I/O, reads a clock or allocates on a hot path.
 
+#[cfg(feature = "client")]
 pub mod checksum;
 pub mod histogram;
 pub mod ids;
 pub mod stages;
+#[cfg(feature = "server")]
 pub mod units;
 
+#[cfg(feature = "client")]
 pub use checksum::{crc32c, crc32c_combine};
 pub use ids::{
     LeaderEpoch, LogId, Offset, PartitionId, Position, ProducerEpoch, ProducerId, ShardId, Timestamp, TopicId,

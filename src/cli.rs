@@ -9,6 +9,7 @@
 //! line has one thing to do at a time.
 
 pub mod args;
+pub mod bench;
 mod config;
 mod consume;
 pub mod consumer;
@@ -84,6 +85,7 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> Result<(), CliError>
         Command::Produce(args) => produce::run(&args, streams),
         Command::Consume(args) => consume::run(&args, streams),
         Command::Log { command } => log::run(&command, streams),
+        Command::Bench { command } => bench::run(&command, streams),
         Command::Version { output } => version::run(output, streams),
     }
 }

@@ -11,7 +11,10 @@
 //!
 //! **Absent.** Which addresses to listen on and how many connections to allow, which the server room above decides.
 
+#[cfg(feature = "server")]
 mod delivery;
+#[cfg(feature = "server")]
 pub mod door;
+#[cfg(feature = "server")]
 pub mod kafka;
 pub mod native;

@@ -36,6 +36,8 @@ use thiserror::Error;
 
 pub use builder::{BuildError, KafkaBatchBuilder};
 pub use record::{Record, RecordError, RecordHeaders, Records};
+#[cfg(feature = "server")]
+pub(crate) use record::{put_varint, varint_bytes};
 
 use crate::base::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, crc32c, crc32c_combine};
 use crate::batch::attributes::{Attributes, Compression, TimestampType};

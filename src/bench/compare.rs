@@ -18,7 +18,9 @@ use super::result::{BadHistogram, RunResult, new_histogram};
 /// What came of comparing B to A.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
-    /// Reasons not to believe it, one line each: invalid runs, different kinds, different protocols' names left out.
+    /// No run of either side is invalid.
+    pub all_valid: bool,
+    /// Reasons not to believe it, one line each: invalid runs, and whatever was not asked for alike.
     pub doubts: Vec<String>,
     /// Facts in which the environments differ, with A's and B's value. A side's own runs differing is listed too.
     pub differences: Vec<Difference>,
@@ -99,6 +101,7 @@ impl Comparison {
             latency_rows(&mut rows, name, [a, b])?;
         }
         Ok(Self {
+            all_valid: a.iter().chain(b).all(|run| run.verdict.valid),
             doubts: doubts(a, b),
             differences: differences(a, b),
             rows,

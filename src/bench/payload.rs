@@ -5,6 +5,10 @@
 //! Behind it come bytes from a pool made once per run, half of them random as in the OpenMessaging Benchmark, so that
 //! compression finds neither nothing nor everything.
 
+mod pool;
+
+pub use pool::{KEY_BYTES, KEYS, Pool};
+
 /// Smallest value that holds a stamp. Shorter messages carry none: they can be sent, not traced.
 pub const STAMP_BYTES: usize = 28;
 

@@ -7,6 +7,17 @@
 //!
 //! Absent: retries (a failed request is counted, never hidden) and reconnects (a lost connection ends the run).
 
+pub mod amqp;
+pub mod kafka;
+pub mod native;
+pub mod nats;
+pub mod resp;
+
+mod dial;
+#[cfg(test)]
+mod script;
+mod window;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -103,9 +114,10 @@ pub type Ticket = u64;
 /// What bytes from the broker, or bytes handed to the kernel, meant.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The handshake is over; batches may be sent. Reported exactly once.
+    /// The handshake is over. Reported exactly once: by a producer when batches may be sent, by a consumer when its
+    /// position is fixed, so that everything produced from now on will reach it.
     Ready,
-    /// A batch is acknowledged.
+    /// A batch is acknowledged. Never reported with [`Acks::None`]: the engine knows what the kernel took.
     Acked {
         /// Which.
         ticket: Ticket,
@@ -141,6 +153,15 @@ pub trait Conversation {
 
     /// Appends the request for `batch` to `out`. Producers only.
     fn produce(&mut self, ticket: Ticket, batch: &Batch<'_>, out: &mut Vec<u8>);
+
+    /// Appends the requests for `batches`, each of another partition of this connection. A protocol whose clients put
+    /// several partitions into one request does so here; others keep this default of one request each. Either way the
+    /// engine counts one group as one request in flight, and is told of every batch by its own ticket.
+    fn produce_group(&mut self, batches: &[(Ticket, Batch<'_>)], out: &mut Vec<u8>) {
+        for (ticket, batch) in batches {
+            self.produce(*ticket, batch, out);
+        }
+    }
 
     /// Digests bytes from the broker: reports events in order, appends what must be answered (polls, credits, consumer
     /// acknowledgements) to `out`, and returns how many bytes of `input` it used. Unused bytes come again with more

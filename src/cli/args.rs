@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::server::config::load::Profile;
 use crate::server::config::{Advertise, Sources};
 
+use super::bench::BenchCommand;
 use super::format::Format;
 
 /// A durable, thread-per-core message broker that speaks the Kafka protocol.
@@ -57,6 +58,12 @@ pub enum Command {
         /// What to do with the configuration.
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// Measure brokers: load, latency, what the machine could do
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        command: BenchCommand,
     },
     /// Print the version and how it was built
     Version {

@@ -11,7 +11,6 @@
 mod admin;
 pub mod connection;
 pub mod error;
-pub mod partitioner;
 #[cfg(test)]
 pub(crate) mod peer;
 pub mod producer;
@@ -166,6 +165,12 @@ impl Client {
     #[must_use]
     pub const fn patience(&self) -> Patience {
         self.patience
+    }
+
+    /// Where the broker with this node id is, if an answer has named it.
+    #[must_use]
+    pub fn address(&self, node: i32) -> Option<&Address> {
+        self.brokers.get(&node)
     }
 
     /// The connection to `node`, made if need be. For callers that keep several requests in flight.

@@ -18,15 +18,21 @@
 //! **Absent.** Compression, authentication, transactions, groups.
 
 pub mod batches;
+#[cfg(feature = "server")]
 pub mod door;
 pub mod errors;
 pub mod frame;
+#[cfg(feature = "server")]
 mod map;
 pub mod messages;
+#[cfg(feature = "server")]
 mod outbox;
 pub mod pod;
+#[cfg(feature = "server")]
 mod requests;
+#[cfg(feature = "server")]
 mod session;
+#[cfg(feature = "server")]
 mod subscription;
 
 pub use errors::ErrorCode;

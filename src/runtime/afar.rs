@@ -110,11 +110,11 @@ mod tests {
     /// other side to fall asleep or to be about to.
     async fn play(port: Port<u64>, serves: bool) -> u64 {
         let port = Rc::new(port);
-        let peer = port.others().next().unwrap();
+        let peer = port.others().next().expect("two ports");
         let mut seen = 0;
         let mut dice = 0x9e37_79b9_u64 + u64::from(serves);
         if serves {
-            port.send_request(port.try_credit(peer).unwrap(), 0);
+            port.send_request(port.try_credit(peer).expect("all credits are free"), 0);
             port.ring_doorbells();
         }
         while seen < MESSAGES {

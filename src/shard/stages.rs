@@ -223,6 +223,9 @@ impl Probe {
 /// for something else first.
 const WRITES_REMEMBERED: usize = 4;
 
+/// Room for batches that a partition keeps when all are settled, so that the usual write allocates nothing.
+const UNSETTLED_KEPT: usize = 256;
+
 /// A write that completed.
 #[derive(Clone, Copy, Debug, Default)]
 struct WriteMark {
@@ -235,7 +238,7 @@ struct WriteMark {
 /// The stamps of one partition's batches on their way to the device.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
-    /// Batches appended and not yet settled, oldest first; grows with the batches of one write and stays.
+    /// Batches appended and not yet settled, oldest first.
     unsettled: RefCell<VecDeque<(Offset, Mono)>>,
     marks: Cell<[WriteMark; WRITES_REMEMBERED]>,
 }
@@ -260,6 +263,9 @@ impl Trace {
         }
         if batches == 0 {
             return;
+        }
+        if unsettled.is_empty() && unsettled.capacity() > UNSETTLED_KEPT {
+            unsettled.shrink_to(UNSETTLED_KEPT);
         }
         ledger.record_many(Stage::Durable, settled.ns_since(submitted), batches);
         let mut marks = self.marks.get();

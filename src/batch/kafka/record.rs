@@ -222,7 +222,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// Appends `value` as a zigzag varint; the same bytes whether the field is a varint or a varlong.
-pub(super) fn put_varint(into: &mut Vec<u8>, value: i64) {
+pub(crate) fn put_varint(into: &mut Vec<u8>, value: i64) {
     let mut raw = (value << 1 ^ value >> 63).cast_unsigned();
     while raw > 0x7f {
         into.push(raw.to_le_bytes()[0] | 0x80);
@@ -232,7 +232,7 @@ pub(super) fn put_varint(into: &mut Vec<u8>, value: i64) {
 }
 
 /// Bytes [`put_varint`] writes.
-pub(super) const fn varint_bytes(value: i64) -> usize {
+pub(crate) const fn varint_bytes(value: i64) -> usize {
     let raw = (value << 1 ^ value >> 63).cast_unsigned();
     (u64::BITS - (raw | 1).leading_zeros()).div_ceil(7) as usize
 }

@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use crate::base::{ProducerEpoch, ProducerId, Timestamp};
 use crate::batch::{Compression, KafkaBatchBuilder, ProducerInfo, RecordHeader};
+use crate::client::partitioner::partition_of;
 use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::messages::{
     InitProducerIdRequest, PartitionProduceData, ProducePartitions, ProduceRequest, ProduceResponse,
     ProduceTopics, TopicProduceData,
 };
 
-use super::partitioner::partition_of;
 use super::{Client, ClientError, Missing, Pauses, To, Topic};
 
 /// How records are sent.

@@ -504,6 +504,8 @@ impl<'v> FrameWriter<'v> {
 #[derive(Debug)]
 pub struct Inbox {
     buffer: AlignedVec<FRAME_ALIGN>,
+    /// Start of the frame taken last; `held == start` if there is none.
+    held: usize,
     start: usize,
     end: usize,
     max_frame_bytes: u32,
@@ -515,6 +517,7 @@ impl Inbox {
     pub fn new(max_frame_bytes: u32) -> Self {
         Self {
             buffer: AlignedVec::new(),
+            held: 0,
             start: 0,
             end: 0,
             max_frame_bytes,
@@ -545,12 +548,20 @@ impl Inbox {
                 self.buffer.resize(self.end + room, 0);
             }
         }
+        self.held = self.start;
         &mut self.buffer[self.end..]
     }
 
     /// `count` bytes were put into [`Self::spare`].
     pub fn filled(&mut self, count: usize) {
         self.end = (self.end + count).min(self.buffer.len());
+    }
+
+    /// The bytes of the frame that [`Self::next`] took last, still where they were. Empty once [`Self::spare`] was
+    /// called since.
+    #[must_use]
+    pub fn held(&self) -> &[u8] {
+        &self.buffer[self.held..self.start]
     }
 
     /// Whether [`Self::next`] has a frame to give.
@@ -576,6 +587,7 @@ impl Inbox {
             return Ok(None);
         };
         let at = self.start;
+        self.held = at;
         self.start += head.length;
         Frame::parse(&self.buffer[at..at + head.length]).map(Some)
     }
