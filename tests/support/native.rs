@@ -67,11 +67,6 @@ impl Native {
         self.stream.write_all(bytes).expect("the broker takes a frame");
     }
 
-    /// As [`Self::send`], for a broker that may be gone.
-    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
-    }
-
     /// The next frame.
     pub(crate) fn receive<T>(&mut self, read: impl FnOnce(&Frame<'_>) -> T) -> T {
         self.try_receive(read)

@@ -14,10 +14,7 @@ use crate::protocol::native::outbox::Answer;
 use crate::shard::Cluster;
 use crate::storage::log::Durability;
 
-#[expect(
-    clippy::unused_async,
-    reason = "begins when its answer is next to leave, as all handlers do"
-)]
+/// Begins when its answer is next to leave, as all handlers do.
 pub(super) async fn handle(connection: Rc<Connection>, request: Request) -> Result<Answer, Refusal> {
     let frame = request.frame();
     let metadata = Metadata::decode(&frame)?;
