@@ -30,6 +30,8 @@ pub(super) struct Cluster {
     topics: BTreeMap<Arc<str>, Option<Topic>>,
     metadata: Asking,
     correlation: u64,
+    /// There is a new question to ask; nobody may go to sleep over it.
+    eager: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +90,7 @@ impl Cluster {
             topics: BTreeMap::new(),
             metadata: Asking::Content,
             correlation: 0,
+            eager: false,
         };
         for address in addresses.split(',').map(str::trim) {
             cluster.link_to(checked(address)?);
@@ -153,8 +156,14 @@ impl Cluster {
         if !self.topics.contains_key(name) {
             self.topics.insert(name.into(), None);
             self.metadata = Asking::Stale { after: None };
+            self.eager = true;
         }
         self.topics.get(name)?.as_ref()
+    }
+
+    /// Whether the machine must be turned again before anybody waits, once.
+    pub(super) const fn take_eager(&mut self) -> bool {
+        std::mem::replace(&mut self.eager, false)
     }
 
     /// Asks for all metadata again, a little later.

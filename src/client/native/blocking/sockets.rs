@@ -76,7 +76,11 @@ impl Sockets {
     fn sync<M: Machine>(&mut self, machine: &mut M, now: Instant) -> Moved {
         let cluster = machine.cluster();
         let config = Arc::clone(cluster.config());
-        let mut moved = Moved::Nothing;
+        let mut moved = if cluster.take_eager() {
+            Moved::Some
+        } else {
+            Moved::Nothing
+        };
         self.0.resize_with(cluster.links().len(), || Slot::Closed);
         for (slot, link) in self.0.iter_mut().zip(cluster.links()) {
             moved = slot.sync(link, &config, now).or(moved);
