@@ -5,9 +5,11 @@
 //! socket is ready or the machine wants to be woken. [`Turn`] is that loop with the waiting left out.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::cluster::Cluster;
+use super::config::ClientConfig;
 use super::link::Link;
 
 /// A state machine over the connections of a cluster.
@@ -29,6 +31,48 @@ pub(super) trait Socket {
 
     /// Writes what fits; `WouldBlock` if nothing.
     fn try_write(&self, from: &[u8]) -> io::Result<usize>;
+}
+
+/// The place of one connection's socket.
+pub(super) trait Slot: Default {
+    /// The socket once it stands.
+    type Stream: Socket;
+
+    /// Opens and closes the socket as the link wants, and moves bytes.
+    fn sync(&mut self, link: &mut Link, config: &ClientConfig, now: Instant) -> Moved;
+
+    /// The socket, if it stands.
+    fn stream(&self) -> Option<&Self::Stream>;
+}
+
+/// Brings every socket in line with its link.
+pub(super) fn sync_all<S: Slot>(slots: &mut Vec<S>, machine: &mut impl Machine, now: Instant) -> Moved {
+    let cluster = machine.cluster();
+    let config = Arc::clone(cluster.config());
+    let mut moved = if cluster.take_eager() {
+        Moved::Some
+    } else {
+        Moved::Nothing
+    };
+    slots.resize_with(cluster.links().len(), S::default);
+    for (slot, link) in slots.iter_mut().zip(cluster.links()) {
+        if !link.has_socket() {
+            *slot = S::default();
+        }
+        moved = slot.sync(link, &config, now).or(moved);
+    }
+    moved
+}
+
+/// Hands over what is to be sent; reads nothing, because frames may be on loan.
+pub(super) fn write_all_out<S: Slot>(slots: &[S], machine: &mut impl Machine, now: Instant) {
+    for (slot, link) in slots.iter().zip(machine.cluster().links()) {
+        if let Some(stream) = slot.stream()
+            && !link.output().is_empty()
+        {
+            write_out(link, stream, now);
+        }
+    }
 }
 
 /// Whether bytes moved.
@@ -66,7 +110,7 @@ pub(super) fn transfer(link: &mut Link, socket: &impl Socket, now: Instant) -> M
 }
 
 /// Writes what can be written, and reads nothing: frames on loan stay where they are.
-pub(super) fn write_out(link: &mut Link, socket: &impl Socket, now: Instant) -> Moved {
+fn write_out(link: &mut Link, socket: &impl Socket, now: Instant) -> Moved {
     let mut moved = Moved::Nothing;
     while !link.output().is_empty() {
         match socket.try_write(link.output()) {

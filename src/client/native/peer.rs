@@ -35,10 +35,13 @@ pub(super) struct Peer {
     pub(super) faults: VecDeque<Option<Fault>>,
     pub(super) produce_frames: usize,
     logs: BTreeMap<u32, Vec<String>>,
-    known: BTreeMap<(u32, i64), VecDeque<(i32, u32, u64)>>,
+    known: BTreeMap<(u32, i64), VecDeque<Known>>,
     ids: i64,
     inboxes: BTreeMap<usize, Inbox>,
 }
+
+/// First sequence, count and offset of a batch.
+type Known = (i32, u32, u64);
 
 /// The topic it has.
 pub(super) const TOPIC: &str = "t";
@@ -203,9 +206,7 @@ impl Peer {
         }) = header.producer
         {
             let known = self.known.entry((partition, id.get())).or_default();
-            let same = |(first, count, _): &&(i32, u32, u64)| {
-                *first == base_sequence && *count == header.record_count
-            };
+            let same = |(first, count, _): &&Known| *first == base_sequence && *count == header.record_count;
             if let Some((_, _, offset)) = known.iter().find(same) {
                 return ProducedEntry::safe(Offset::new(*offset), Offset::ZERO);
             }

@@ -16,14 +16,16 @@ use tokio::time::sleep_until;
 
 use crate::client::native::blocking::now;
 use crate::client::native::config::ClientConfig;
-use crate::client::native::drive::{Machine, Moved, Socket, transfer, write_out};
+use crate::client::native::drive::{self, Machine, Moved, Socket, sync_all, transfer, write_all_out};
 use crate::client::native::link::Link;
 
 /// See the module. In the order of the cluster's links.
 #[derive(Debug, Default)]
 pub(super) struct Sockets(Vec<Slot>);
 
+#[derive(Default)]
 enum Slot {
+    #[default]
     Closed,
     Connecting(Connecting),
     /// The attempt is over; the link has not been told.
@@ -66,10 +68,10 @@ impl Sockets {
             let now = now();
             machine.advance(now);
             if let Some(done) = done(machine, now) {
-                self.write_out(machine, now);
+                write_all_out(&self.0, machine, now);
                 return Some(done);
             }
-            if self.sync(machine, now) == Moved::Some {
+            if sync_all(&mut self.0, machine, now) == Moved::Some {
                 // A peer that never pauses must not keep the other tasks of this thread waiting.
                 yield_now().await;
                 continue;
@@ -85,34 +87,7 @@ impl Sockets {
     /// One turn without waiting.
     pub(super) fn turn<M: Machine>(&mut self, machine: &mut M, now: Instant) {
         machine.advance(now);
-        self.sync(machine, now);
-    }
-
-    /// Opens and closes sockets as the links want, and moves bytes.
-    fn sync<M: Machine>(&mut self, machine: &mut M, now: Instant) -> Moved {
-        let cluster = machine.cluster();
-        let config = Arc::clone(cluster.config());
-        let mut moved = if cluster.take_eager() {
-            Moved::Some
-        } else {
-            Moved::Nothing
-        };
-        self.0.resize_with(cluster.links().len(), || Slot::Closed);
-        for (slot, link) in self.0.iter_mut().zip(cluster.links()) {
-            moved = slot.sync(link, &config, now).or(moved);
-        }
-        moved
-    }
-
-    /// Hands over what is to be sent; reads nothing, because frames may be on loan.
-    fn write_out<M: Machine>(&mut self, machine: &mut M, now: Instant) {
-        for (slot, link) in self.0.iter_mut().zip(machine.cluster().links()) {
-            if let Slot::Open(stream) = slot
-                && !link.output().is_empty()
-            {
-                write_out(link, stream, now);
-            }
-        }
+        sync_all(&mut self.0, machine, now);
     }
 
     /// Waits until a socket is ready or `wake` has come.
@@ -150,11 +125,19 @@ impl Slot {
             }
         }
     }
+}
+
+impl drive::Slot for Slot {
+    type Stream = TcpStream;
+
+    fn stream(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Open(stream) => Some(stream),
+            _ => None,
+        }
+    }
 
     fn sync(&mut self, link: &mut Link, config: &ClientConfig, now: Instant) -> Moved {
-        if !link.has_socket() {
-            *self = Self::Closed;
-        }
         if let Some(address) = link.call_now(config, now) {
             *self = Self::Connecting(Box::pin(call(address)));
             return Moved::Nothing;

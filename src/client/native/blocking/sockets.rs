@@ -5,7 +5,6 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,15 +13,16 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, 
 
 use super::now;
 use crate::client::native::config::ClientConfig;
-use crate::client::native::drive::{Machine, Moved, Socket, transfer, write_out};
+use crate::client::native::drive::{self, Machine, Moved, Socket, sync_all, transfer, write_all_out};
 use crate::client::native::link::Link;
 
 /// See the module. In the order of the cluster's links.
 #[derive(Debug, Default)]
 pub(super) struct Sockets(Vec<Slot>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Slot {
+    #[default]
     Closed,
     Connecting(TcpStream),
     Open(TcpStream),
@@ -52,10 +52,10 @@ impl Sockets {
             let now = now();
             machine.advance(now);
             if let Some(done) = done(machine, now) {
-                self.write_out(machine, now);
+                write_all_out(&self.0, machine, now);
                 return Some(done);
             }
-            if self.sync(machine, now) == Moved::Some {
+            if sync_all(&mut self.0, machine, now) == Moved::Some {
                 continue;
             }
             if until.is_some_and(|until| now >= until) {
@@ -69,34 +69,7 @@ impl Sockets {
     /// One turn without waiting.
     pub(super) fn turn<M: Machine>(&mut self, machine: &mut M, now: Instant) {
         machine.advance(now);
-        self.sync(machine, now);
-    }
-
-    /// Opens and closes sockets as the links want, and moves bytes.
-    fn sync<M: Machine>(&mut self, machine: &mut M, now: Instant) -> Moved {
-        let cluster = machine.cluster();
-        let config = Arc::clone(cluster.config());
-        let mut moved = if cluster.take_eager() {
-            Moved::Some
-        } else {
-            Moved::Nothing
-        };
-        self.0.resize_with(cluster.links().len(), || Slot::Closed);
-        for (slot, link) in self.0.iter_mut().zip(cluster.links()) {
-            moved = slot.sync(link, &config, now).or(moved);
-        }
-        moved
-    }
-
-    /// Hands over what is to be sent; reads nothing, because frames may be on loan.
-    fn write_out<M: Machine>(&mut self, machine: &mut M, now: Instant) {
-        for (slot, link) in self.0.iter_mut().zip(machine.cluster().links()) {
-            if let Slot::Open(stream) = slot
-                && !link.output().is_empty()
-            {
-                write_out(link, stream, now);
-            }
-        }
+        sync_all(&mut self.0, machine, now);
     }
 
     /// Sleeps until a socket is ready or `time` is over.
@@ -122,11 +95,17 @@ impl Sockets {
     }
 }
 
-impl Slot {
-    fn sync(&mut self, link: &mut Link, config: &ClientConfig, now: Instant) -> Moved {
-        if !link.has_socket() {
-            *self = Self::Closed;
+impl drive::Slot for Slot {
+    type Stream = TcpStream;
+
+    fn stream(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Open(stream) => Some(stream),
+            _ => None,
         }
+    }
+
+    fn sync(&mut self, link: &mut Link, config: &ClientConfig, now: Instant) -> Moved {
         if let Some(address) = link.call_now(config, now) {
             match call(&address, link.failures()) {
                 Ok(stream) => *self = Self::Connecting(stream),
