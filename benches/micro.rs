@@ -24,7 +24,7 @@ use corelog::runtime::disk::File;
 use corelog::runtime::ring;
 use corelog::storage::index::{IndexEntry, SegmentIndex};
 use corelog::storage::log::{Action, Durability, Log, LogConfig, ReadStart};
-use corelog::storage::read::{Want, gather};
+use corelog::storage::read::{ReadFormat, Want, gather};
 use criterion::Criterion;
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -269,6 +269,7 @@ fn fetch_gather() -> Box<dyn FnMut()> {
             max_bytes: 2 << 20,
             oversized_first: true,
             verify: false,
+            format: ReadFormat::Kafka,
         };
         gather(chain, LOG, from, want, &mut out);
         black_box(out.len());

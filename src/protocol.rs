@@ -4,12 +4,17 @@
 //! is reserved for it, every failure is a value, and nothing a peer sends can make this process panic.
 //!
 //! **Invariants.** Wire types stop here: nothing below this room knows what an API key or an error code is.
-//! One door never sees another; what they share lives below, in the broker room. Codecs do no I/O, read no
+//! One protocol never sees another; what they share lives below, in the broker room, or beside them: [`door`] accepts
+//! connections for any of them and `delivery` writes to peers that may not read. Codecs do no I/O, read no
 //! clock and know no thread, so any shard (or a client tool, or a fuzzer) may run them; sessions and handlers run on
 //! the shard whose connection it is.
 //!
 //! **Absent.** Which addresses to listen on and how many connections to allow, which the server room above decides.
 
+#[cfg(feature = "server")]
+mod delivery;
+#[cfg(feature = "server")]
+pub mod door;
 #[cfg(feature = "server")]
 pub mod kafka;
 pub mod native;

@@ -53,8 +53,10 @@ pub struct Node {
     pub id: i32,
     /// Host clients connect to.
     pub host: String,
-    /// Port clients connect to.
+    /// Port Kafka clients connect to.
     pub port: u16,
+    /// Port native clients connect to; 0 where there is no native door.
+    pub native_port: u16,
 }
 
 /// Whether each core is a broker of its own to the outside.
@@ -120,6 +122,10 @@ pub struct Probe {
     pub connections_refused: Cell<u64>,
     /// Requests answered or dropped.
     pub requests_total: Cell<u64>,
+    /// Of these, native ones.
+    pub native_requests: Cell<u64>,
+    /// Pushes to native subscriptions.
+    pub native_pushes: Cell<u64>,
     /// Produce requests.
     pub produce_requests: Cell<u64>,
     /// Fetch requests.

@@ -119,7 +119,7 @@ fn run(name: &str, median_ns: u64) -> RunResult {
             )
         });
         run.series.push(Point {
-            t: t as f64,
+            t: (t - 1) as f64,
             sent: PER_SECOND + 3,
             acked: PER_SECOND,
             received: PER_SECOND - t % 3,
@@ -537,4 +537,87 @@ fn a_workload_that_makes_no_sense_is_refused_by_name() {
         let error = parse(wrong).unwrap_err();
         assert!(matches!(error, OmbError::Value { .. }), "{wrong}: {error}");
     }
+}
+
+/// Exit code, stdout and stderr of `corelog bench` with these arguments.
+fn bench(arguments: &[&str]) -> (u8, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut streams = corelog::cli::Streams {
+        input: &mut std::io::empty(),
+        out: &mut out,
+        err: &mut err,
+    };
+    let arguments = ["corelog", "bench"].iter().chain(arguments).map(Into::into);
+    let code = corelog::cli::run_with(arguments, &mut streams);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (code, text(out), text(err))
+}
+
+#[test]
+fn a_script_learns_from_the_exit_code_whether_it_got_worse() {
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    run("a", 100_000).write(&home.path().join("a")).unwrap();
+    run("b", 120_000).write(&home.path().join("b")).unwrap();
+    let mut invalid = run("c", 100_000);
+    invalid.verdict.valid = false;
+    invalid.write(&home.path().join("c")).unwrap();
+    let (a, b, c) = (path("a"), path("b"), path("c"));
+
+    let (code, out, _) = bench(&["compare", &a, &b]);
+    assert_eq!(code, 0);
+    assert!(out.contains("response p99") && out.contains("1.20"), "{out}");
+    let (code, _, err) = bench(&["compare", &a, &b, "--fail-over", "5%"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("response p99 by 20.0%"), "{err}");
+    assert_eq!(bench(&["compare", &a, &b, "--fail-over", "30%"]).0, 0);
+    assert_eq!(bench(&["compare", &b, &a, "--fail-over", "5%"]).0, 0);
+    let (code, out, err) = bench(&["compare", &a, &c, "--fail-over", "5%"]);
+    assert_eq!(code, 1);
+    assert!(
+        out.contains("INVALID RUN B[0]") && err.contains("proves nothing"),
+        "{out}{err}"
+    );
+    assert_eq!(bench(&["compare", &a, &b, "--fail-over", "much"]).0, 2);
+    assert_eq!(bench(&["compare", &a, &path("none")]).0, 1);
+}
+
+#[test]
+fn a_short_floor_is_printed_and_kept() {
+    let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory = home.path().to_str().unwrap();
+    let arguments = [
+        "floor",
+        "--dir",
+        directory,
+        "--out",
+        directory,
+        "--sizes",
+        "4KiB,64KiB",
+        "--depths",
+        "1,2",
+        "--requests",
+        "100B",
+        "--duration",
+        "5ms",
+        "--file-size",
+        "1MiB",
+    ];
+    let (code, out, err) = bench(&arguments);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("durable write, io_uring") && out.contains("sequential read"),
+        "{out}"
+    );
+    let floor: Floor = corelog::bench::result::read_judged(&home.path().join(FLOOR_FILE)).unwrap();
+    assert_eq!(floor.durable.len(), 8);
+    assert!(floor.one_in_flight.whole.p50 > 0 && floor.sequential.write_bytes_per_second > 0.0);
+    assert!(floor.environment.contains_key("disk.filesystem"));
+    let (code, _, err) = bench(&["report", directory]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        fs::read_to_string(home.path().join("report.html"))
+            .unwrap()
+            .contains("TCP round trip")
+    );
 }

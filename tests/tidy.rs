@@ -29,6 +29,9 @@ const FLOORS: [(&str, usize); 12] = [
     ("bin", 9),
 ];
 
+/// Rooms inside `protocol` that every protocol may use.
+const SHARED_BY_PROTOCOLS: [&str; 2] = ["delivery", "door"];
+
 /// Crates that only `src/runtime` may name: swapping the runtime must stay one room's work.
 const RUNTIME_CRATES: [&str; 2] = ["glommio", "io_uring"];
 
@@ -142,7 +145,9 @@ fn floors(file: &str, place: Place<'_>, code: &str) -> Vec<Violation> {
             let target = names.next().unwrap_or_default();
             let other_protocol = target == place.room
                 && place.room == "protocol"
-                && names.next().is_some_and(|name| Some(name) != place.subroom);
+                && names
+                    .next()
+                    .is_some_and(|name| Some(name) != place.subroom && !SHARED_BY_PROTOCOLS.contains(&name));
             let allowed = target == place.room || floor_of(target).is_some_and(|below| below < floor);
             if !allowed || other_protocol {
                 found.push(Violation {

@@ -190,6 +190,7 @@ async fn feed_one(
             let part = ProducePart {
                 log,
                 batch: 0..batch.len(),
+                encoding: corelog::batch::Encoding::Kafka,
             };
             let stage = shard.produce(Arc::clone(batch), vec![part]).await;
             pending.push_back(Box::pin(stage.finish()));
@@ -289,6 +290,7 @@ fn fill_pool(data: &DataDir, loads: &[Load]) -> Vec<(u64, PathBuf)> {
 
 fn config(data: DataDir, image: Image, pool_found: Vec<(u64, PathBuf)>) -> ShardConfig {
     let node = Node {
+        native_port: 0,
         id: 0,
         host: "localhost".to_owned(),
         port: 0,

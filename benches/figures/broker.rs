@@ -38,6 +38,7 @@ impl Broker {
             .args(["--data-dir".as_ref(), home.join("data").as_os_str()])
             .args(["--kafka", &kafka.to_string(), "--admin", &admin.to_string()])
             .args(["--advertise", "single"])
+            .args(["--set", "native.enabled=false"])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))

@@ -20,7 +20,7 @@ use corelog::protocol::kafka::wire::{Reader, Writer};
 use corelog::runtime::buffer::Arena;
 use corelog::runtime::disk::File;
 use corelog::storage::log::{Action, Durability, Log, LogConfig, ReadStart};
-use corelog::storage::read::{Want, gather};
+use corelog::storage::read::{ReadFormat, Want, gather};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
@@ -188,6 +188,7 @@ fn read(log: &Log, offset: Offset) -> Vec<u8> {
         max_bytes: 1 << 20,
         oversized_first: true,
         verify: false,
+        format: ReadFormat::Kafka,
     };
     gather(chain, log.id(), from, want, &mut out);
     out

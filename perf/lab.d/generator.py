@@ -24,16 +24,12 @@ def command(binary, run, variant, running, topic_settings, out, name):
     """The command line of a run."""
     line = [binary, "bench", run.kind, "--proto", variant.protocol, "-b", running.address(variant.protocol)]
     for key, value in run.arguments.items():
-        flag = "--" + key.replace("_", "-")
-        if value is True:
-            line.append(flag)
-        elif value is not False:
-            line += [flag, str(value)]
+        line += ["--" + key.replace("_", "-"), str(value)]
     for key, value in topic_settings.items():
-        line += ["-c", f"{key}={value}"]
+        line += ["--config", f"{key}={value}"]
     line += ["--durability", f"{variant.durability} ({variant.how})"]
-    line += ["--broker-pid", str(running.pid), "--name", name, "--out", str(out)]
-    return line
+    line += ["--broker-pid", str(running.pid), "--name", name]
+    return line if out is None else [*line, "--out", str(out)]
 
 
 def measure(binary, step, variant, running, out, name):
@@ -43,25 +39,22 @@ def measure(binary, step, variant, running, out, name):
     log = out / "generator.log"
     beside = None
     if step.beside is not None:
-        (out / "beside").mkdir()
-        beside = supervise.start(
-            command(binary, step.beside, variant, running, settings, out / "beside", f"{name} beside"),
-            out / "beside.log",
-        )
+        line = command(binary, step.beside, variant, running, settings, None, f"{name} beside")
+        # A reader that is through begins again, so that there is always one.
+        beside = supervise.start(["sh", "-c", 'while "$@"; do :; done', "sh", *line], out / "beside.log")
     try:
         line = command(binary, step.run, variant, running, settings, out, name)
         limit = seconds_of(step.run.arguments["duration"]) + seconds_of(step.run.arguments.get("warmup", "0s"))
         run_bench(line, log, limit + GRACE_SECONDS)
         result = json.loads((out / "result.json").read_text())
         if beside is not None and beside.poll() is not None:
-            code = beside.returncode
-            what = "ended before the measurement did" if code == 0 else f"failed: {supervise.tail(out / 'beside.log')}"
+            said = supervise.tail(out / "beside.log").splitlines()
             result["verdict"]["valid"] = False
-            result["verdict"]["invalid"].append(f"what ran beside it {what}")
+            result["verdict"]["invalid"].append(f"what ran beside it failed: {said[-1] if said else 'in silence'}")
         return result
     finally:
         if beside is not None:
-            supervise.stop(beside, gentle_seconds=2)
+            supervise.stop(beside, gentle_seconds=0)
 
 
 def run_bench(line, log, seconds):
@@ -84,7 +77,7 @@ def floor(binary, directory, out, quick):
     out.mkdir(parents=True, exist_ok=True)
     try:
         supervise.run(
-            [binary, "bench", "floor", "--dir", directory, "--out", out, "--duration", "200ms" if quick else "500ms"],
+            [binary, "bench", "floor", "--dir", directory, "--out", out, "--duration", "100ms" if quick else "400ms"],
             out / "floor.log", FLOOR_SECONDS,
         )
         return json.loads((out / "floor.json").read_text())

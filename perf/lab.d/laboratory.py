@@ -111,7 +111,9 @@ class Laboratory:
         # By (scenario, step, variant).
         self.cells = {}
         self.versions = {}
+        # Why a broker, and why a variant by name, cannot take part.
         self.missing = {}
+        self.unspoken = {}
         self.failures = []
         self.floor = {}
         self.started = time.monotonic()
@@ -143,14 +145,27 @@ class Laboratory:
                 self.missing[broker] = str(error)
                 print(f"\n*** SKIPPED: {short(broker)} cannot be had here: {error} ***\n", file=sys.stderr, flush=True)
         self.versions[corelog] = corelog.version()
+        for variant in {variant.name: variant for one in self.scenarios for variant in self.variants(one)}.values():
+            why = corelog.lacks(variant.protocol)
+            if why is not None:
+                self.unspoken[variant.name] = f"protocol {variant.protocol}: {why}"
+                print(f"\n*** SKIPPED: {variant.name}: {self.unspoken[variant.name]} ***\n", file=sys.stderr, flush=True)
 
     def variants(self, one):
         wanted = self.options.peer
         return [variant for variant in one.variants
                 if wanted is None or variant.name in wanted or variant.name == table.OURS[0]]
 
+    def absence(self, variant):
+        """Why a variant takes no part, or None."""
+        if variant.broker in self.missing:
+            return f"it cannot be had here, {self.missing[variant.broker].splitlines()[0]}"
+        return self.unspoken.get(variant.name)
+
     def repeat(self, one, repeat):
-        variants = [variant for variant in self.variants(one) if variant.broker not in self.missing]
+        variants = [variant for variant in self.variants(one) if self.absence(variant) is None]
+        if not variants:
+            return
         # The next repeat begins with somebody else, and goes the other way round.
         turn = repeat % len(variants)
         order = variants[turn:] + variants[:turn]
@@ -187,9 +202,9 @@ class Laboratory:
         seconds = seconds / 2 if self.options.quick else seconds
         step = next(step for step in one.steps if step.measured)
         run = scenarios.Run("produce", {
-            **step.run.arguments, "rate": "max", "in_flight": 4, "duration": f"{seconds}s", "warmup": "0s",
+            **step.run.arguments, "rate": "max", "in_flight": 4, "duration": f"{round(seconds * 1000)}ms", "warmup": "0s",
         })
-        for word in ("topic", "keep", "consumers", "fanout"):
+        for word in ("topic", "consumers", "fanout"):
             run.arguments.pop(word, None)
         warm = scenarios.Step("", run, False, None, False, {})
         generator.measure(corelog.binary(), warm, variant, running, directory / "warm", "warm")
@@ -247,8 +262,8 @@ class Laboratory:
             floor = {figure: floor[figure] for figure in one.figures if figure in floor}
             lines.append(table.render(one, step, cells, floor))
         left_out = [f"- `{name}` is left out: {why}." for name, why in one.skipped.items()]
-        left_out += [f"- `{variant.name}` is SKIPPED: it cannot be had here." for variant in self.variants(one)
-                     if variant.broker in self.missing]
+        left_out += [f"- `{variant.name}` is SKIPPED: {why}." for variant in self.variants(one)
+                     if (why := self.absence(variant)) is not None]
         return "\n".join(lines + left_out) + "\n"
 
     def write(self):

@@ -16,7 +16,7 @@ KINDS = ("produce", "consume", "e2e")
 # What the generator is told, by its own names with `_` for `-`.
 ARGUMENTS = {
     "rate", "size", "partitions", "producers", "consumers", "fanout", "duration", "warmup", "acks", "keys", "linger",
-    "batch_bytes", "in_flight", "threads", "messages", "topic", "keep", "from", "arrival",
+    "batch_bytes", "in_flight", "threads", "topic", "arrival",
 }
 FLOORS = ("one-in-flight", "ingest")
 SCENARIO_WORDS = {"title", "tells", "figures", "floor", "peers", "kind", "arguments", "quick", "step", "skip", "settings"}
@@ -41,7 +41,7 @@ class Step:
     run: Run
     # Whether its result is kept; filling a topic is not measured.
     measured: bool
-    # Runs beside it, begun first and ended with it.
+    # Runs beside it, begun first, again and again, and ended with it.
     beside: Run | None
     # Whether what the broker has written so far is evicted from the page cache before.
     cold: bool
@@ -105,7 +105,7 @@ def step(file, words, quick):
     beside = words.get("beside")
     if beside is not None:
         known(beside, {"kind", "arguments"}, "beside")
-        beside = Run(kind_of(beside), arguments(file, beside, False))
+        beside = Run(kind_of(beside), arguments({}, beside, False))
     return Step(
         name=words.get("name", ""),
         run=Run(kind_of({"kind": file["kind"], **words}), arguments(file, words, quick)),

@@ -110,7 +110,7 @@ pub struct Distribution {
 /// One second of the measured part.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// Seconds since the start.
+    /// When it began, in seconds since the start.
     pub t: f64,
     /// Messages sent, acknowledged and received in it.
     pub sent: u64,
@@ -145,4 +145,22 @@ pub struct Verdict {
     pub invalid: Vec<String>,
     /// Things to know.
     pub warnings: Vec<String>,
+}
+
+impl RunResult {
+    /// From when to when each point of the series counts, in seconds since the start: to the beginning of the next one,
+    /// and the last to the end of the run, but no longer than a second.
+    #[must_use]
+    pub fn spans(&self) -> Vec<(f64, f64)> {
+        let ends = self.series.iter().skip(1).map(|point| point.t);
+        let last = self.series.last().map(|point| {
+            if self.seconds > point.t {
+                self.seconds.min(point.t + 1.0)
+            } else {
+                point.t + 1.0
+            }
+        });
+        let begins = self.series.iter().map(|point| point.t);
+        begins.zip(ends.chain(last)).collect()
+    }
 }

@@ -12,13 +12,28 @@
 //! **Invariants.** The batch a client builds is the batch on the disk is the batch a consumer reads in place; only the
 //! broker's fields of its header are filled in on the way. Decoding borrows from the frame.
 //!
+//! **The server side.** [`door`] accepts, `session` reads frames and `outbox` orders what leaves, `requests` has one file per
+//! kind, `subscription` pushes, `map` turns the broker's errors into codes.
+//!
 //! **Absent.** Compression, authentication, transactions, groups.
 
 pub mod batches;
+#[cfg(feature = "server")]
+pub mod door;
 pub mod errors;
 pub mod frame;
+#[cfg(feature = "server")]
+mod map;
 pub mod messages;
+#[cfg(feature = "server")]
+mod outbox;
 pub mod pod;
+#[cfg(feature = "server")]
+mod requests;
+#[cfg(feature = "server")]
+mod session;
+#[cfg(feature = "server")]
+mod subscription;
 
 pub use errors::ErrorCode;
 pub use frame::{Frame, FrameError, FrameHead, Framing, Inbox, Kind, next_frame};

@@ -25,6 +25,12 @@ use std::rc::Rc;
 /// Most slices one vectored write hands to the kernel; more are written by further calls.
 const WRITE_SLICES_MAX: usize = 64;
 
+/// How long a connection is silent before the kernel asks whether the peer is there.
+const KEEPALIVE_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// How often it asks; it gives up after the system's usual number of tries.
+const KEEPALIVE_EVERY: std::time::Duration = std::time::Duration::from_secs(15);
+
 /// Connections the kernel queues before the shard accepts them.
 const ACCEPT_BACKLOG: i32 = 1024;
 
@@ -122,6 +128,10 @@ impl Stream {
     fn new(fd: OwnedFd, peer: Option<rustix::net::SocketAddrAny>) -> io::Result<Self> {
         // Answers are written whole; waiting for more bytes only adds latency.
         sockopt::set_tcp_nodelay(&fd, true)?;
+        // A peer that vanished without a word is noticed even where nobody writes to it.
+        sockopt::set_socket_keepalive(&fd, true)?;
+        sockopt::set_tcp_keepidle(&fd, KEEPALIVE_AFTER)?;
+        sockopt::set_tcp_keepintvl(&fd, KEEPALIVE_EVERY)?;
         let peer = SocketAddr::try_from(peer.ok_or(io::ErrorKind::NotConnected)?)?;
         Ok(Self {
             fd: Rc::new(fd),

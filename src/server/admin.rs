@@ -36,6 +36,10 @@ pub struct NodeFacts {
     pub kafka: String,
     /// The address of each shard's own listener.
     pub kafka_per_core: Vec<String>,
+    /// The native base address, if there is a native door.
+    pub native: Option<String>,
+    /// The address of each shard's own native listener.
+    pub native_per_core: Vec<String>,
     /// The core of each shard.
     pub cores: Vec<usize>,
     /// Memory budget per shard in bytes.

@@ -26,6 +26,10 @@ pub struct BannerFacts {
     pub kafka: SocketAddr,
     /// One address a shard, in shard order; empty with `advertise = "single"`.
     pub kafka_per_core: Vec<SocketAddr>,
+    /// The native base address, if there is a native door.
+    pub native: Option<SocketAddr>,
+    /// As `kafka_per_core`.
+    pub native_per_core: Vec<SocketAddr>,
     /// What clients are told.
     pub advertise: Advertise,
     /// The host clients are told to connect to.
@@ -63,6 +67,9 @@ pub fn banner(facts: &BannerFacts) -> String {
         facts.ready_after.as_millis()
     ));
     out.line("kafka", &kafka(facts));
+    if let Some(native) = facts.native {
+        out.line("native", &ports(native, &facts.native_per_core));
+    }
     out.line(
         "admin",
         &format!("http://{}  /healthz /readyz /metrics /v1/node", facts.admin),
@@ -95,21 +102,27 @@ impl Banner {
     }
 }
 
-fn kafka(facts: &BannerFacts) -> String {
-    let mut text = facts.kafka.to_string();
-    match facts.kafka_per_core.as_slice() {
+/// A base address and the ports of the shards.
+fn ports(base: SocketAddr, per_core: &[SocketAddr]) -> String {
+    let mut text = base.to_string();
+    match per_core {
         [] => text.push_str("  one broker (single)"),
         [only] => push(&mut text, format_args!("  shard 0 on port {}", only.port())),
         [first, .., last] => push(
             &mut text,
             format_args!(
                 "  shards 0-{} on ports {}-{}",
-                facts.kafka_per_core.len() - 1,
+                per_core.len() - 1,
                 first.port(),
                 last.port()
             ),
         ),
     }
+    text
+}
+
+fn kafka(facts: &BannerFacts) -> String {
+    let mut text = ports(facts.kafka, &facts.kafka_per_core);
     if facts.advertised_host != facts.kafka.ip().to_string() {
         push(
             &mut text,
@@ -209,6 +222,8 @@ mod tests {
             ready_after: Duration::from_millis(143),
             kafka: ([127, 0, 0, 1], 9092).into(),
             kafka_per_core: (9093..9096).map(|port| ([127, 0, 0, 1], port).into()).collect(),
+            native: Some(([127, 0, 0, 1], 9192).into()),
+            native_per_core: (9193..9196).map(|port| ([127, 0, 0, 1], port).into()).collect(),
             advertise: Advertise::PerCore,
             advertised_host: "127.0.0.1".to_owned(),
             admin: ([127, 0, 0, 1], 9644).into(),
@@ -235,6 +250,7 @@ mod tests {
         expect![[r#"
             corelog 0.1.0                                      ready in 143 ms
               kafka    127.0.0.1:9092  shards 0-2 on ports 9093-9095
+              native   127.0.0.1:9192  shards 0-2 on ports 9193-9195
               admin    http://127.0.0.1:9644  /healthz /readyz /metrics /v1/node
               data     ./corelog-data  xfs on /dev/nvme0n1  free 412 GiB  O_DIRECT align 512
               durable  every acknowledged record is on the disk (RWF_DSYNC, group commit)
@@ -250,6 +266,8 @@ mod tests {
         let facts = BannerFacts {
             kafka: ([0, 0, 0, 0], 19092).into(),
             kafka_per_core: Vec::new(),
+            native: None,
+            native_per_core: Vec::new(),
             advertise: Advertise::Single,
             advertised_host: "broker.example".to_owned(),
             disk: DataDirProbe {

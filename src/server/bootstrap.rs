@@ -18,7 +18,8 @@ use super::lock::DataLock;
 use super::{ServeError, checks::Report};
 use crate::base::ShardId;
 use crate::broker::topic::TopicDefaults;
-use crate::protocol::kafka::door::{self, ConnectionLimit};
+use crate::protocol::door::ConnectionLimit;
+use crate::protocol::{kafka, native};
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::disk::WriteSync;
 use crate::runtime::executor::{self, PollMode, ShardOptions};
@@ -161,8 +162,13 @@ impl Start<'_> {
             .stats()
             .await
             .map_or(0, |stats| stats.iter().map(|s| s.damaged_partitions).sum());
-        let kafka = self.sockets.kafka;
-        let per_core = self.sockets.per_core.clone();
+        let kafka = self.sockets.kafka.base;
+        let per_core = self.sockets.kafka.per_core.clone();
+        let native = self.sockets.native.as_ref().map(|native| native.base);
+        let native_per_core = match &self.sockets.native {
+            Some(native) => native.per_core.clone(),
+            None => Vec::new(),
+        };
         let admin_address = self.sockets.admin_address;
         let admin_listener =
             tokio::net::TcpListener::from_std(self.sockets.admin).map_err(ServeError::Runtime)?;
@@ -174,6 +180,8 @@ impl Start<'_> {
             advertise: self.config.kafka.advertise.to_string(),
             kafka: kafka.to_string(),
             kafka_per_core: per_core.iter().map(ToString::to_string).collect(),
+            native: native.map(|native| native.to_string()),
+            native_per_core: native_per_core.iter().map(ToString::to_string).collect(),
             cores: self.cores.clone(),
             memory_bytes: self.config.memory.get(),
         };
@@ -193,6 +201,8 @@ impl Start<'_> {
             ready_after: clock::now().since(begun),
             kafka,
             kafka_per_core: per_core,
+            native,
+            native_per_core,
             advertise: self.config.kafka.advertise,
             advertised_host: self.config.advertised_host(),
             admin: admin_address,
@@ -231,13 +241,15 @@ impl Start<'_> {
 
     fn cluster(&self, shards: u16) -> Cluster {
         let host = self.config.advertised_host();
+        let native = self.sockets.native.as_ref();
         let (advertise, nodes) = match self.config.kafka.advertise {
             config::Advertise::Single => (
                 Advertise::Single,
                 vec![Node {
                     id: 0,
                     host,
-                    port: self.sockets.kafka.port(),
+                    port: self.sockets.kafka.base.port(),
+                    native_port: native.map_or(0, |native| native.base.port()),
                 }],
             ),
             config::Advertise::PerCore => {
@@ -245,10 +257,11 @@ impl Start<'_> {
                     id: i32::try_from(index).expect("few shards"),
                     host: host.clone(),
                     port: address.port(),
+                    native_port: native.map_or(0, |native| native.per_core[index].port()),
                 };
                 (
                     Advertise::PerCore,
-                    self.sockets.per_core.iter().enumerate().map(node).collect(),
+                    self.sockets.kafka.per_core.iter().enumerate().map(node).collect(),
                 )
             }
         };
@@ -315,7 +328,7 @@ impl Start<'_> {
             core: self.cores[usize::from(index)],
             poll: poll_mode(self.config, self.cores.len()),
         };
-        let sockets = self.sockets.take(usize::from(index));
+        let (kafka, native) = self.sockets.take(usize::from(index));
         let (start, started) = tokio::sync::oneshot::channel();
         let ready = events.clone();
         let thread = executor::spawn_shard(&options, move || async move {
@@ -332,12 +345,13 @@ impl Start<'_> {
             if executor::from_afar(started).await.is_err() {
                 return;
             }
-            for socket in sockets {
-                executor::spawn(door::serve(
-                    socket.into_listener(),
-                    std::rc::Rc::clone(&shard),
-                    connections.clone(),
-                ));
+            for socket in kafka {
+                let (listener, shard) = (socket.into_listener(), std::rc::Rc::clone(&shard));
+                executor::spawn(kafka::door::serve(listener, shard, connections.clone()));
+            }
+            for socket in native {
+                let (listener, shard) = (socket.into_listener(), std::rc::Rc::clone(&shard));
+                executor::spawn(native::door::serve(listener, shard, connections.clone()));
             }
             // The thread serves until the process ends.
             std::future::pending::<()>().await;
@@ -386,53 +400,88 @@ async fn exit_after(status: i32, problem: &str) -> ! {
 
 /// Every listening socket, bound before any shard starts.
 struct Sockets {
-    kafka: SocketAddr,
-    per_core: Vec<SocketAddr>,
-    shards: Vec<Vec<BoundSocket>>,
+    kafka: DoorSockets,
+    native: Option<DoorSockets>,
     admin: std::net::TcpListener,
     admin_address: SocketAddr,
 }
 
+/// The sockets of one protocol.
+struct DoorSockets {
+    /// The base address, shared by all shards.
+    base: SocketAddr,
+    /// The address of each shard's own port; none if clients are told of one broker.
+    per_core: Vec<SocketAddr>,
+    /// By shard.
+    shards: Vec<Vec<BoundSocket>>,
+}
+
 impl Sockets {
     fn bind(config: &Config, shards: usize) -> Result<Self, ServeError> {
-        let listen = config.kafka.listen.0;
-        let taken = |address: SocketAddr| move |error: std::io::Error| ServeError::Listen { address, error };
-        let bind = |address, shared| patiently(|| BoundSocket::bind(address, shared)).map_err(taken(address));
-        let first = bind(listen, true)?;
-        let kafka = first.address();
-        let mut base = vec![first];
-        for _ in 1..shards {
-            base.push(bind(kafka, true)?);
-        }
-        let mut per_core = Vec::new();
-        let mut lists = Vec::new();
-        for (index, base) in base.into_iter().enumerate() {
-            let mut list = vec![base];
-            if config.kafka.advertise == config::Advertise::PerCore {
-                let port = u16::try_from(usize::from(kafka.port()) + 1 + index).unwrap_or(0);
-                let address = SocketAddr::new(kafka.ip(), port);
-                let own = bind(address, false)?;
-                per_core.push(own.address());
-                list.push(own);
-            }
-            lists.push(list);
-        }
+        let per_core = config.kafka.advertise == config::Advertise::PerCore;
+        let kafka = DoorSockets::bind(config.kafka.listen.0, shards, per_core)?;
+        let native = config
+            .native
+            .enabled
+            .then(|| DoorSockets::bind(config.native.listen.0, shards, per_core))
+            .transpose()?;
         let address = config.admin.listen.0;
         let admin = patiently(|| std::net::TcpListener::bind(address)).map_err(taken(address))?;
         admin.set_nonblocking(true).map_err(taken(address))?;
         let admin_address = admin.local_addr().map_err(taken(address))?;
         Ok(Self {
             kafka,
-            per_core,
-            shards: lists,
+            native,
             admin,
             admin_address,
         })
     }
 
-    fn take(&mut self, shard: usize) -> Vec<BoundSocket> {
-        std::mem::take(&mut self.shards[shard])
+    /// The Kafka and the native sockets of one shard.
+    fn take(&mut self, shard: usize) -> (Vec<BoundSocket>, Vec<BoundSocket>) {
+        let kafka = std::mem::take(&mut self.kafka.shards[shard]);
+        let native = self.native.as_mut();
+        let native = native.map_or_else(Vec::new, |native| std::mem::take(&mut native.shards[shard]));
+        (kafka, native)
     }
+}
+
+impl DoorSockets {
+    /// Binds `listen` for each shard and, if `own_ports` says so, the next port for each alone; whichever is free where
+    /// `listen` has port 0.
+    fn bind(listen: SocketAddr, shards: usize, own_ports: bool) -> Result<Self, ServeError> {
+        let bind = |address, shared| patiently(|| BoundSocket::bind(address, shared)).map_err(taken(address));
+        let first = bind(listen, true)?;
+        let base = first.address();
+        let mut shared = vec![first];
+        for _ in 1..shards {
+            shared.push(bind(base, true)?);
+        }
+        let mut per_core = Vec::new();
+        let mut lists = Vec::new();
+        for (index, socket) in shared.into_iter().enumerate() {
+            let mut list = vec![socket];
+            if own_ports {
+                let port = match listen.port() {
+                    0 => 0,
+                    port => u16::try_from(usize::from(port) + 1 + index).unwrap_or(0),
+                };
+                let own = bind(SocketAddr::new(base.ip(), port), false)?;
+                per_core.push(own.address());
+                list.push(own);
+            }
+            lists.push(list);
+        }
+        Ok(Self {
+            base,
+            per_core,
+            shards: lists,
+        })
+    }
+}
+
+fn taken(address: SocketAddr) -> impl Fn(std::io::Error) -> ServeError {
+    move |error| ServeError::Listen { address, error }
 }
 
 /// Binds, trying again for a moment while the address is in use: the kernel tears down the rings of a killed broker after

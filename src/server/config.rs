@@ -53,6 +53,8 @@ section! {
     sections {
         /// The Kafka door.
         kafka: KafkaConfig;
+        /// The native door. What [kafka] says of advertising, frames, connections and time-outs holds for it, too.
+        native: NativeConfig;
         /// The admin HTTP server.
         admin: AdminConfig;
         /// Threads, rings and the way writes reach the disk.
@@ -87,6 +89,17 @@ section! {
         auto_create_topics: bool = true, "true|false";
         /// Partitions of a topic that is created without saying how many.
         num_partitions: u32 = 1, "count";
+    }
+}
+
+section! {
+    /// The native door. What [kafka] says of advertising, frames, connections and time-outs holds for it, too.
+    pub struct NativeConfig at [native] {
+        /// Whether native clients are served at all.
+        enabled: bool = true, "true|false";
+        /// Address of the native base port, served by every core. With kafka.advertise = "per-core", shard N also
+        /// listens on this port + 1 + N.
+        listen: ListenAddr = ListenAddr::loopback(9192), "ip:port";
     }
 }
 
@@ -147,6 +160,7 @@ impl Config {
         [
             Self::FIELDS,
             KafkaConfig::FIELDS,
+            NativeConfig::FIELDS,
             AdminConfig::FIELDS,
             RuntimeConfig::FIELDS,
             LogConfig::FIELDS,

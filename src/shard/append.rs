@@ -3,17 +3,19 @@
 //! [`Shard::append_parts`] never waits while memory is there. When the tail buffers are full even after eviction,
 //! appends queue in their order of arrival behind one that waits for writes to complete.
 
+mod checked;
+
 use super::partition::{Partition, stamp};
 use super::request::{FrameBytes, ProduceError, ProducePart, Produced};
 use super::stages::BatchStamps;
 use super::{Shard, count};
 use crate::base::stages::Path;
 use crate::base::{LogId, Offset};
-use crate::batch::kafka::KafkaBatch;
 use crate::broker::producer_state::{self, SequenceError, Verdict};
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::local::OneShot;
 use crate::storage::log::{AppendError, Durability};
+use checked::CheckedBatch;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -194,9 +196,9 @@ impl Shard {
             routed: Mono::default(),
             appended: Mono::default(),
         };
-        let batch = KafkaBatch::parse(&frame[part.batch.clone()]).expect("the door parsed this batch");
+        let batch = CheckedBatch::of(&frame[part.batch.clone()], part.encoding);
         let now = clock::wall_ms();
-        let record_count = u32::try_from(batch.record_count()).expect("the door checked the count");
+        let record_count = batch.record_count();
         let producer = batch.producer().map(stamp);
         if let Some(producer) = producer {
             match partition.producers.borrow().check(producer, record_count) {
@@ -216,10 +218,7 @@ impl Shard {
         }
         let appended = loop {
             let producers = || partition.producers.borrow().encode();
-            let appended = partition
-                .log
-                .borrow_mut()
-                .append(&batch, now, &self.arena, producers);
+            let appended = batch.append(&mut partition.log.borrow_mut(), now, &self.arena, producers);
             match appended {
                 Ok(appended) => break appended,
                 Err(AppendError::NoMemory) if self.evict(EVICT_CHUNKS) > 0 => {}
@@ -238,7 +237,7 @@ impl Shard {
                 .record(producer, record_count, placement, now);
         }
         count(&self.probe.records_produced, u64::from(record_count));
-        count(&self.probe.bytes_produced, u64::from(batch.total_bytes()));
+        count(&self.probe.bytes_produced, batch.total_bytes());
         self.note_cached(&partition);
         if path == Path::Relaxed {
             self.note_dirty(&partition, u64::from(record_count));

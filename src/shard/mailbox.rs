@@ -185,6 +185,8 @@ impl Shard {
                 ("connections_total", probe.connections_total.get()),
                 ("connections_refused_total", probe.connections_refused.get()),
                 ("requests_total", probe.requests_total.get()),
+                ("native_requests_total", probe.native_requests.get()),
+                ("native_pushes_total", probe.native_pushes.get()),
                 ("produce_requests_total", probe.produce_requests.get()),
                 ("fetch_requests_total", probe.fetch_requests.get()),
                 ("request_errors_total", probe.request_errors.get()),

@@ -20,7 +20,7 @@ use crate::storage::ReadError;
 use crate::storage::chain::Chain;
 use crate::storage::layout::segment_name;
 use crate::storage::log::{ReadStart, WalkStart};
-use crate::storage::read::{Walked, Want, gather};
+use crate::storage::read::{ReadFormat, Walked, Want, gather};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -121,35 +121,45 @@ impl Shard {
             else {
                 done.push(PartRead {
                     records: Err(ReadFailure::UnknownPartition),
+                    next: part.offset,
                     bounds: None,
                 });
                 continue;
             };
-            let max_bytes = part.max_bytes.min(left);
-            let records = self
-                .read_one(&partition, part.offset, max_bytes, oversized_first)
-                .await;
+            let want = Want {
+                offset: part.offset,
+                max_bytes: part.max_bytes.min(left),
+                oversized_first,
+                verify: false,
+                format: limits.format,
+            };
+            let (records, next) = match self.read_one(&partition, want).await {
+                Ok((records, next)) => (Ok(records), next),
+                Err(failure) => (Err(failure), part.offset),
+            };
             if let Ok(records) = &records {
                 left = left.saturating_sub(records.len());
                 oversized_first &= records.is_empty();
             }
             done.push(PartRead {
                 records,
+                next,
                 bounds: Some(partition.bounds()),
             });
         }
         done
     }
 
+    /// Reads one partition as far as `want` goes; whether bytes are summed again is decided here. Gives the batches and the
+    /// offset behind them.
     async fn read_one(
         self: &Rc<Self>,
         partition: &Rc<Partition>,
-        offset: Offset,
-        max_bytes: usize,
-        oversized_first: bool,
-    ) -> Result<Vec<u8>, ReadFailure> {
+        want: Want,
+    ) -> Result<(Vec<u8>, Offset), ReadFailure> {
         let mut out = Vec::new();
-        let mut next = offset;
+        let max_bytes = want.max_bytes;
+        let mut next = want.offset;
         loop {
             let (end, cold) = {
                 let log = partition.log.borrow();
@@ -158,9 +168,8 @@ impl Shard {
                     Ok(ReadStart::Tail { chain, from }) => {
                         let want = Want {
                             offset: next,
-                            max_bytes,
                             verify: false,
-                            oversized_first,
+                            ..want
                         };
                         if out.capacity() == 0 {
                             out.reserve(readable(chain, from).min(max_bytes));
@@ -181,7 +190,7 @@ impl Shard {
                             written,
                         }),
                     ),
-                    Err(error) => return settle_error(error, out),
+                    Err(error) => return settle_error(error, out, next),
                 }
             };
             let (walked, reached) = match cold {
@@ -189,9 +198,8 @@ impl Shard {
                 Some(cold) => {
                     let want = Want {
                         offset: next,
-                        max_bytes,
                         verify: true,
-                        oversized_first,
+                        ..want
                     };
                     self.read_cold(partition, cold, want, &mut out).await?
                 }
@@ -199,20 +207,19 @@ impl Shard {
             if let Walked::Corrupt { offset } = walked {
                 count(&self.probe.damaged_reads, 1);
                 tracing::error!(log = %partition.id, %offset, "bytes on disk do not pass their checks; refusing to serve them");
-                return settle_error(
-                    ReadError::Damaged {
-                        log: partition.id,
-                        offset,
-                    },
-                    out,
-                );
+                let damaged = ReadError::Damaged {
+                    log: partition.id,
+                    offset,
+                };
+                return settle_error(damaged, out, reached);
             }
-            if reached == next || out.len() >= max_bytes {
+            let stuck = reached == next;
+            next = reached;
+            if stuck || out.len() >= max_bytes {
                 break;
             }
-            next = reached;
         }
-        Ok(out)
+        Ok((out, next))
     }
 
     /// Reads from windows of the segment, reading them from disk as needed, until the want is met or the segment ends.
@@ -433,7 +440,14 @@ impl Shard {
         let mut found = None;
         let mut next = partition.log.borrow().time_floor(timestamp);
         while let Some(offset) = next.filter(|offset| *offset < bounds.high_watermark && found.is_none()) {
-            let batches = self.read_one(partition, offset, SEARCH_STEP_BYTES, true).await?;
+            let want = Want {
+                offset,
+                max_bytes: SEARCH_STEP_BYTES,
+                oversized_first: true,
+                verify: false,
+                format: ReadFormat::Kafka,
+            };
+            let (batches, _) = self.read_one(partition, want).await?;
             next = None;
             let mut rest = batches.as_slice();
             while let Some(batch) = split_batch(&mut rest) {
@@ -464,9 +478,9 @@ struct Cold {
 }
 
 /// Records already gathered are good even if what follows is not.
-fn settle_error(error: ReadError, out: Vec<u8>) -> Result<Vec<u8>, ReadFailure> {
+fn settle_error(error: ReadError, out: Vec<u8>, next: Offset) -> Result<(Vec<u8>, Offset), ReadFailure> {
     if !out.is_empty() {
-        return Ok(out);
+        return Ok((out, next));
     }
     Err(match error {
         ReadError::OutOfRange { .. } => ReadFailure::OutOfRange,

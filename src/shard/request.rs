@@ -1,8 +1,10 @@
 //! What shards ask of each other and of the control thread, in the broker's own words.
 
 use crate::base::{LeaderEpoch, LogId, Offset, ProducerId, Timestamp};
+use crate::batch::Encoding;
 use crate::broker::image::Image;
 use crate::runtime::clock::Mono;
+use crate::storage::read::ReadFormat;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,8 +17,11 @@ pub type FrameBytes = Arc<Vec<u8>>;
 pub struct ProducePart {
     /// Where.
     pub log: LogId,
-    /// The batch within the frame. It passed [`crate::batch::KafkaBatch::parse`], its checksum and its checks.
+    /// The batch within the frame. Its door checked it, checksum included: in Kafka's encoding the client's record batch,
+    /// in the native one header and payload as the client built them.
     pub batch: Range<usize>,
+    /// Which of the two.
+    pub encoding: Encoding,
 }
 
 /// A batch that is as safe as its topic promises.
@@ -71,6 +76,8 @@ pub struct ReadLimits {
     pub max_bytes: usize,
     /// The first batch found is returned whole even when it exceeds the bounds (KIP-74).
     pub oversized_first: bool,
+    /// What the reader wants to get.
+    pub format: ReadFormat,
 }
 
 /// The state of a partition a reader is told with every answer.
@@ -87,8 +94,10 @@ pub struct Bounds {
 /// What reading one partition gave.
 #[derive(Debug)]
 pub struct PartRead {
-    /// Kafka batches, whole, possibly beginning before the offset asked for; or why there are none.
+    /// Batches in the format asked for, whole, possibly beginning before the offset asked for; or why there are none.
     pub records: Result<Vec<u8>, ReadFailure>,
+    /// One past the last record of these batches; the offset asked for if there are none.
+    pub next: Offset,
     /// Present unless the partition is unknown.
     pub bounds: Option<Bounds>,
 }

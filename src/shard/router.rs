@@ -163,6 +163,7 @@ impl Shard {
         }
         let missing = || PartRead {
             records: Err(ReadFailure::UnknownPartition),
+            next: Offset::ZERO,
             bounds: None,
         };
         done.into_iter()

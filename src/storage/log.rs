@@ -329,6 +329,31 @@ impl Log {
         self.append_frame(&header, &[&prefix, rest], arena, producers)
     }
 
+    /// Appends a native batch that passed its checks: `header` as its producer made it, with the broker's fields filled in
+    /// here, and its payload.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing changed then.
+    pub fn append_native(
+        &mut self,
+        header: &BatchHeader,
+        payload: &[u8],
+        now: Timestamp,
+        arena: &Arena,
+        producers: impl FnOnce() -> Vec<u8>,
+    ) -> Result<Appended, AppendError> {
+        let place = self.placement(now);
+        let header = BatchHeader {
+            log: place.log,
+            base_offset: place.base_offset,
+            leader_epoch: place.leader_epoch,
+            durable_end: place.durable_end,
+            append_time: place.append_time,
+            ..*header
+        };
+        self.append_frame(&header, &[payload], arena, producers)
+    }
+
     /// The place the next batch gets.
     #[must_use]
     pub fn placement(&self, now: Timestamp) -> Placement {

@@ -2,7 +2,8 @@
 //!
 //! The same walk serves the tail in memory and cold bytes just read from the disk; only cold bytes are summed again,
 //! because memory was summed on arrival and a disk may lie. One copy is made here, from the window into the reader's
-//! buffer: headers and padding must be stripped, and the buffer may leave for another core while the window stays.
+//! buffer: Kafka readers get payloads without headers and padding, native readers whole frames without the gaps between
+//! them, and the buffer may leave for another core while the window stays.
 
 use super::chain::Chain;
 use super::log::WalkStart;
@@ -73,6 +74,15 @@ pub fn walk(
     Walked::Done
 }
 
+/// What a reader gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadFormat {
+    /// Kafka record batches; native batches are translated.
+    Kafka,
+    /// Stored frames as they are, header and padding included, whatever they hold. What lies between frames is left out.
+    Frames,
+}
+
 /// What a reader wants.
 #[derive(Clone, Copy, Debug)]
 pub struct Want {
@@ -84,9 +94,11 @@ pub struct Want {
     pub oversized_first: bool,
     /// Sum the payloads again: the bytes come from the disk.
     pub verify: bool,
+    /// What to gather.
+    pub format: ReadFormat,
 }
 
-/// Appends to `out` the Kafka batches from `want.offset` on. Returns how the walk ended and the offset to go on from.
+/// Appends to `out` the batches from `want.offset` on, in the format wanted. Returns how the walk ended and the offset to go on from.
 pub fn gather(chain: &Chain, log: LogId, from: WalkStart, want: Want, out: &mut Vec<u8>) -> (Walked, Offset) {
     let mut next = want.offset;
     let ended = walk(chain, log, from, |header, position| {
@@ -94,10 +106,14 @@ pub fn gather(chain: &Chain, log: LogId, from: WalkStart, want: Want, out: &mut 
             return ControlFlow::Continue(());
         }
         let payload_len = header.payload_len as usize;
-        if out.len() + payload_len > want.max_bytes && !(want.oversized_first && out.is_empty()) {
+        let (skip, wanted) = match want.format {
+            ReadFormat::Kafka => (HEADER_BYTES, payload_len),
+            ReadFormat::Frames => (0, header.frame_len()),
+        };
+        if out.len() + wanted > want.max_bytes && !(want.oversized_first && out.is_empty()) {
             return ControlFlow::Break(Walked::Done);
         }
-        if !chain.holds(position, HEADER_BYTES + payload_len) {
+        if !chain.holds(position, skip + wanted) {
             return ControlFlow::Break(Walked::Needs {
                 position,
                 offset: header.base_offset,
@@ -105,15 +121,16 @@ pub fn gather(chain: &Chain, log: LogId, from: WalkStart, want: Want, out: &mut 
             });
         }
         let at = out.len();
-        let held = chain.extend_vec(position + HEADER_BYTES as u64, payload_len, out);
+        let held = chain.extend_vec(position + skip as u64, wanted, out);
         debug_assert!(held, "the window was just asked");
-        if want.verify && verify_payload(header, &out[at..]).is_err() {
+        let payload_at = at + HEADER_BYTES - skip;
+        if want.verify && verify_payload(header, &out[payload_at..payload_at + payload_len]).is_err() {
             out.truncate(at);
             return ControlFlow::Break(Walked::Corrupt {
                 offset: header.base_offset,
             });
         }
-        if header.encoding == Encoding::Rkyv {
+        if want.format == ReadFormat::Kafka && header.encoding == Encoding::Rkyv {
             let native = aligned_copy(&out.split_off(at));
             let translated = RecordsView::parse(&native)
                 .ok()

@@ -8,7 +8,7 @@
 use super::index::SegmentSummary;
 use super::layout::{index_name, parse_segment_name, segment_name};
 use super::log::{Action, Appended, Durability, Log, LogConfig, ReadStart, SyncJob, WriteJob};
-use super::read::{Walked, Want, gather};
+use super::read::{ReadFormat, Walked, Want, gather};
 use crate::base::{LogId, Offset, PartitionId, Timestamp, TopicId};
 use crate::batch::{Compression, KafkaBatch, KafkaBatchBuilder, kafka};
 use crate::runtime::buffer::{Arena, BLOCK_BYTES, ChunkClass, SLAB_BYTES, align_down, align_up};
@@ -253,6 +253,7 @@ pub(super) fn read(log: &Log, disk: &Disk, arena: &Arena, offset: Offset) -> (Wa
         max_bytes: usize::MAX,
         oversized_first: true,
         verify,
+        format: ReadFormat::Kafka,
     };
     match log.read_start(offset).unwrap() {
         ReadStart::End => (Walked::Done, out),

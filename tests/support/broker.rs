@@ -21,7 +21,8 @@ use crate::support::seccomp;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at a condition. Short beside every latency a test measures its patience in.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// Ports are handed out in runs this long: one Kafka port, one per shard, one for the admin door.
+/// Ports are handed out in runs this long: a Kafka port and one per shard, the same for the
+/// native door from the middle on, and one for the admin door.
 const PORTS_PER_BROKER: u16 = 16;
 /// Below the range the kernel gives to outgoing connections, so that none of them takes a port in between.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
@@ -154,6 +155,7 @@ impl Broker {
             .args(["--data-dir".as_ref(), self.data_dir().as_os_str()])
             .args(["--kafka", &self.kafka.to_string()])
             .args(["--admin", &self.admin.to_string()])
+            .args(["--set", &format!("native.listen={}", self.native())])
             .args(["--memory", self.options.memory])
             .args([
                 "--advertise",
@@ -265,6 +267,11 @@ impl Broker {
     /// The address of the admin door.
     pub(crate) fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// The native base address.
+    pub(crate) fn native(&self) -> SocketAddr {
+        SocketAddr::new(self.kafka.ip(), self.kafka.port() + PORTS_PER_BROKER / 2)
     }
 
     /// Takes another broker's ports, to collide with it.

@@ -56,8 +56,24 @@ def start(directory, _options):
 
 def native_listener(port):
     """The arguments that open the native door, if this build has one."""
-    answer = subprocess.run([_binary, "serve", "--help"], capture_output=True, text=True, check=True)
-    return ["--native", f"127.0.0.1:{port}"] if "--native" in answer.stdout else []
+    return ["--set", f"native.listen=127.0.0.1:{port}"] if serves_native() else []
+
+
+def serves_native():
+    return "\n[native]" in output_of("config", "default")
+
+
+def lacks(protocol):
+    """Why a row of this protocol cannot be had from this build, or None."""
+    if protocol == "native" and not serves_native():
+        return "this build has no native door"
+    if protocol not in output_of("bench", "produce", "--help"):
+        return "this build's generator does not speak it"
+    return None
+
+
+def output_of(*arguments):
+    return subprocess.run([_binary, *arguments], capture_output=True, text=True, check=True).stdout
 
 
 class Running:

@@ -93,13 +93,9 @@ fn number(run: &RunResult, key: &str) -> u64 {
 fn rates(run: &RunResult, out: &mut Map<String, Value>) {
     // Errors are counted for the whole run only: their mean stands for each second.
     let errors = run.totals.errors as f64 / run.seconds.max(1.0);
-    let mut before = 0.0;
     let (mut publish, mut consume, mut failed, mut backlog) = (vec![], vec![], vec![], vec![]);
-    for point in &run.series {
-        let seconds = (point.t - before).max(f64::MIN_POSITIVE);
-        before = point.t;
-        // A first point may stand at the start of its second or at its end.
-        let seconds = if seconds < SHORTEST_SECOND { 1.0 } else { seconds };
+    for (point, (from, to)) in run.series.iter().zip(run.spans()) {
+        let seconds = to - from;
         publish.push(json!(point.acked as f64 / seconds));
         consume.push(json!(point.received as f64 / seconds));
         failed.push(json!(errors));
@@ -110,9 +106,6 @@ fn rates(run: &RunResult, out: &mut Map<String, Value>) {
     out.insert("consumeRate".to_owned(), Value::Array(consume));
     out.insert("backlog".to_owned(), Value::Array(backlog));
 }
-
-/// Points nearer than this to the one before are not a second apart but at its start.
-const SHORTEST_SECOND: f64 = 0.01;
 
 fn latency(
     run: &RunResult,

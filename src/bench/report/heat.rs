@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use super::plot::{BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, figure, labels, open_svg, push, tick};
 use super::scale::Scale;
 use super::words::{count, digits, escape, real, real_len, time};
-use crate::bench::result::{BadHistogram, RunResult, decode_histogram};
+use crate::bench::result::{BadHistogram, RunResult, decode_histogram, new_histogram};
 
 /// Columns at most; longer runs share a column among seconds.
 const COLUMNS_MAX: usize = 160;
@@ -39,20 +39,22 @@ struct Column {
 
 fn columns(run: &RunResult, name: &str) -> Result<Vec<Column>, BadHistogram> {
     let share = run.series.len().div_ceil(COLUMNS_MAX).max(1);
-    let mut from = 0.0;
+    let spans = run.spans();
     let mut columns = Vec::new();
-    for seconds in run.series.chunks(share) {
-        let to = seconds.last().map_or(from, |point| point.t);
-        let mut histogram = crate::bench::result::new_histogram();
+    for (seconds, spans) in run.series.chunks(share).zip(spans.chunks(share)) {
+        let mut histogram = new_histogram();
         for point in seconds {
             if let Some(text) = point.intervals.get(name) {
                 histogram += decode_histogram(text)?;
             }
         }
-        if to > from {
-            columns.push(Column { from, to, histogram });
+        if let (Some((from, _)), Some((_, to))) = (spans.first(), spans.last()) {
+            columns.push(Column {
+                from: *from,
+                to: *to,
+                histogram,
+            });
         }
-        from = to;
     }
     Ok(columns)
 }

@@ -34,9 +34,10 @@ figure>svg{width:100%;height:auto;display:block}
 .m{stroke:var(--ink);stroke-width:1.3;stroke-dasharray:3 4;opacity:.7}
 .mt{fill:var(--ink);font-size:12.5px;font-weight:600;paint-order:stroke;stroke:var(--card);stroke-width:4px}
 .c{fill:none;stroke-width:2;stroke-linejoin:round}.d{stroke-dasharray:6 4;stroke-width:1.6}.p{stroke:var(--card);stroke-width:1.5}
-.w{stroke-width:1.6;opacity:.75}.h{fill:var(--heat)}.hidden{display:none}
+.w{stroke-width:1.6;opacity:.75}.h{fill:var(--heat);shape-rendering:crispEdges}.hidden{display:none}
 .c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}.c4{stroke:var(--c4)}.c5{stroke:var(--c5)}.c6{stroke:var(--c6)}.c7{stroke:var(--c7)}
 .f0,circle.c0{fill:var(--c0)}.f1,circle.c1{fill:var(--c1)}.f2,circle.c2{fill:var(--c2)}.f3,circle.c3{fill:var(--c3)}.f4,circle.c4{fill:var(--c4)}.f5,circle.c5{fill:var(--c5)}.f6,circle.c6{fill:var(--c6)}.f7,circle.c7{fill:var(--c7)}
+circle.q{fill:var(--card);stroke-width:2}
 .k{display:inline-block;width:10px;height:10px;border-radius:3px;margin-right:7px}
 .k.f0{background:var(--c0)}.k.f1{background:var(--c1)}.k.f2{background:var(--c2)}.k.f3{background:var(--c3)}.k.f4{background:var(--c4)}.k.f5{background:var(--c5)}.k.f6{background:var(--c6)}.k.f7{background:var(--c7)}
 table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}

@@ -46,8 +46,23 @@ pub(super) struct Curve {
     pub(super) color: usize,
     pub(super) stroke: Stroke,
     pub(super) points: Vec<(f64, f64)>,
-    /// Whether each point gets a dot, with what it says when pointed at.
-    pub(super) dots: Vec<(f64, f64, String)>,
+    /// Points that stand out.
+    pub(super) dots: Vec<Dot>,
+}
+
+/// A point that stands out and says something when pointed at.
+pub(super) struct Dot {
+    pub(super) at: (f64, f64),
+    pub(super) text: String,
+    pub(super) fill: Fill,
+}
+
+/// Whether a dot counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fill {
+    Full,
+    /// What it stands for cannot be believed.
+    Hollow,
 }
 
 impl Curve {
@@ -135,13 +150,14 @@ impl Plot {
             svg,
             format_args!("\"><title>{}</title></polyline>", escape(&curve.name)),
         );
-        for (x, y, text) in &curve.dots {
-            let (x, y) = self.at((*x, *y));
-            let text = escape(text);
+        for dot in &curve.dots {
+            let (x, y) = self.at(dot.at);
+            let text = escape(&dot.text);
+            let hollow = if dot.fill == Fill::Hollow { " q" } else { "" };
             push(
                 svg,
                 format_args!(
-                    "<circle class=\"p c{color}\" cx={x:.1} cy={y:.1} r=3.5><title>{text}</title></circle>"
+                    "<circle class=\"p c{color}{hollow}\" cx={x:.1} cy={y:.1} r=3.5><title>{text}</title></circle>"
                 ),
             );
         }
@@ -268,8 +284,13 @@ pub(super) fn figure(title: &str, note: &str, svg: &str, legend: &str) -> String
     } else {
         format!("<p class=n>{}</p>", escape(note))
     };
+    let legend = if legend.is_empty() {
+        String::new()
+    } else {
+        format!("<div class=legend>{legend}</div>")
+    };
     format!(
-        "<figure><figcaption>{}</figcaption>{note}{svg}<div class=legend>{legend}</div></figure>\n",
+        "<figure><figcaption>{}</figcaption>{note}{svg}{legend}</figure>\n",
         escape(title)
     )
 }

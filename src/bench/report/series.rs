@@ -15,8 +15,11 @@ pub(super) fn figures(runs: &[RunResult]) -> String {
         return String::new();
     }
     let mut out = "<h2>Over time</h2>\n".to_owned();
+    let all = shown.iter().flat_map(|(_, run)| &run.series);
+    let ends = all.flat_map(|point| [point.p50, point.p99, point.p999, point.max].map(real));
+    let y = Scale::log_over(ends);
     for (_, run) in &shown {
-        out.push_str(&latency(run).figure());
+        out.push_str(&latency(run, y).figure());
     }
     for (_, run) in &shown {
         out.push_str(&rates(run).figure());
@@ -32,10 +35,21 @@ pub(super) fn figures(runs: &[RunResult]) -> String {
 
 type CountOf = fn(&Point) -> u64;
 
+/// A figure of each second, in the middle of it.
 fn over(run: &RunResult, of: impl Fn(&Point) -> u64) -> Vec<(f64, f64)> {
-    run.series
-        .iter()
-        .map(|point| (point.t, real(of(point))))
+    let middles = run.spans().into_iter().map(|(from, to)| f64::midpoint(from, to));
+    middles
+        .zip(run.series.iter().map(|point| real(of(point))))
+        .collect()
+}
+
+/// What was counted in each second, as a rate.
+fn rate(run: &RunResult, of: CountOf) -> Vec<(f64, f64)> {
+    let lengths = run.spans().into_iter().map(|(from, to)| to - from);
+    over(run, of)
+        .into_iter()
+        .zip(lengths)
+        .map(|((at, counted), length)| (at, counted / length))
         .collect()
 }
 
@@ -45,10 +59,11 @@ fn seconds(runs: impl Iterator<Item = f64>) -> Axis {
 }
 
 fn end(run: &RunResult) -> f64 {
-    run.series.last().map_or(0.0, |point| point.t)
+    run.spans().last().map_or(0.0, |(_, to)| *to)
 }
 
-fn latency(run: &RunResult) -> Plot {
+/// `y` is shared by all runs, so that they can be compared at a glance.
+fn latency(run: &RunResult, y: Scale) -> Plot {
     let curves = vec![
         Curve::line("p50", 0, over(run, |point| point.p50)),
         Curve::line("p99", 1, over(run, |point| point.p99)),
@@ -58,10 +73,7 @@ fn latency(run: &RunResult) -> Plot {
             ..Curve::line("max", 3, over(run, |point| point.max))
         },
     ];
-    let values = curves
-        .iter()
-        .flat_map(|curve| curve.points.iter().map(|(_, y)| *y));
-    let y = Axis::new("latency", Scale::log_over(values), time);
+    let y = Axis::new("latency", y, time);
     Plot {
         title: format!("Latency in each second: {}", run.name),
         note: String::new(),
@@ -80,7 +92,7 @@ fn rates(run: &RunResult) -> Plot {
         ("received", |point| point.received, Stroke::Solid),
     ];
     for (color, (name, of, stroke)) in all.into_iter().enumerate() {
-        let points = over(run, of);
+        let points = rate(run, of);
         if points.iter().any(|(_, y)| *y > 0.0) {
             curves.push(Curve {
                 stroke,

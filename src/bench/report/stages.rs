@@ -19,33 +19,43 @@ const READ: [&str; 3] = ["wait", "find", "send"];
 const LEFT: f64 = 110.0;
 const RIGHT: f64 = 330.0;
 const ROW: f64 = 28.0;
-const TOP: f64 = 12.0;
-const BOTTOM: f64 = 40.0;
+/// Room above the bars for the names of the columns.
+const TOP: f64 = 24.0;
+const BOTTOM: f64 = 26.0;
+
+type Stage<'a> = (&'a str, &'a Distribution);
+
+/// The stages of a run that `wanted` names, in order.
+fn stages_of<'a>(run: &'a RunResult, wanted: impl Fn(&str) -> bool, known: &[&str]) -> Vec<Stage<'a>> {
+    let all = run.latency.iter();
+    let mut stages: Vec<Stage<'_>> = all
+        .filter_map(|(name, found)| Some((name.strip_prefix(PREFIX)?, found)))
+        .filter(|(name, found)| found.count > 0 && wanted(name))
+        .collect();
+    stages.sort_by_key(|(name, _)| order(known, name));
+    stages
+}
 
 pub(super) fn figures(runs: &[RunResult]) -> String {
-    let mut out = String::new();
-    for run in runs {
-        let all: Vec<(&str, &Distribution)> = run
-            .latency
-            .iter()
-            .filter_map(|(name, found)| Some((name.strip_prefix(PREFIX)?, found)))
-            .filter(|(_, found)| found.count > 0)
-            .collect();
-        let is_read = |name: &str| READ.contains(&name);
-        let (mut reads, mut produces): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|(name, _)| is_read(name));
-        produces.sort_by_key(|(name, _)| order(&PRODUCE, name));
-        reads.sort_by_key(|(name, _)| order(&READ, name));
-        for (what, stages) in [("produce", produces), ("read", reads)] {
-            if !stages.is_empty() {
-                out.push_str(&waterfall(&format!("Stages of a {what}: {}", run.name), &stages));
-            }
-        }
-    }
+    let is_read = |name: &str| READ.contains(&name);
+    let mut out = draw("produce", runs, &|run| {
+        stages_of(run, |name| !is_read(name), &PRODUCE)
+    });
+    out.push_str(&draw("read", runs, &|run| stages_of(run, is_read, &READ)));
     if out.is_empty() {
         return out;
     }
     format!("<h2>Inside the broker</h2>\n{out}")
+}
+
+/// One figure for each run that has such stages, all to the same scale.
+fn draw<'a>(what: &str, runs: &'a [RunResult], of: &dyn Fn(&'a RunResult) -> Vec<Stage<'a>>) -> String {
+    let all: Vec<(&str, Vec<Stage<'_>>)> = runs.iter().map(|run| (run.name.as_str(), of(run))).collect();
+    let scale = Scale::linear_to(all.iter().map(|(_, stages)| reach(stages)).fold(0.0, f64::max));
+    let shown = all.iter().filter(|(_, stages)| !stages.is_empty());
+    shown
+        .map(|(name, stages)| waterfall(&format!("Stages of a {what}: {name}"), stages, scale))
+        .collect()
 }
 
 fn order(known: &[&str], name: &str) -> usize {
@@ -55,17 +65,23 @@ fn order(known: &[&str], name: &str) -> usize {
         .unwrap_or(known.len())
 }
 
-fn waterfall(title: &str, stages: &[(&str, &Distribution)]) -> String {
-    let whole: f64 = stages.iter().map(|(_, stage)| stage.mean).sum();
-    let mut reach = whole;
-    let mut begins = 0.0;
+/// How far right the bars and their lines go, in nanoseconds.
+fn reach(stages: &[Stage<'_>]) -> f64 {
+    let (mut reach, mut begins) = (0.0_f64, 0.0);
     for (_, stage) in stages {
         reach = reach.max(begins + real(stage.p99));
         begins += stage.mean;
     }
-    let scale = Scale::linear_to(reach);
+    reach.max(begins)
+}
+
+fn waterfall(title: &str, stages: &[Stage<'_>], scale: Scale) -> String {
+    let whole: f64 = stages.iter().map(|(_, stage)| stage.mean).sum();
     let height = TOP + BOTTOM + ROW * real_len(stages.len());
     let mut svg = open_svg(height, title);
+    for (column, name) in COLUMNS.into_iter().enumerate() {
+        tick(&mut svg, (column_end(column), TOP - 10.0), "end", name);
+    }
     let width = WIDTH - LEFT - RIGHT;
     let x = |value: f64| LEFT + scale.place(value) * width;
     let bottom = height - BOTTOM;
@@ -122,19 +138,18 @@ fn bar(
             ROW - 10.0
         ),
     );
-    let text = format!(
-        "mean {} · p50 {} · p99 {} · p99.9 {}",
-        time(stage.mean),
-        time(real(stage.p50)),
-        time(real(stage.p99)),
-        time(real(stage.p999))
-    );
-    push(
-        svg,
-        format_args!(
-            "<text class=t x={:.1} y={:.1}>{text}</text>",
-            WIDTH - RIGHT + 16.0,
-            middle + 4.0
-        ),
-    );
+    let figures = [stage.mean, real(stage.p50), real(stage.p99), real(stage.p999)];
+    for (column, value) in figures.into_iter().enumerate() {
+        tick(svg, (column_end(column), middle + 4.0), "end", &time(value));
+    }
 }
+
+/// What stands behind each bar.
+const COLUMNS: [&str; 4] = ["mean", "p50", "p99", "p99.9"];
+
+/// Where the text of a column ends.
+fn column_end(column: usize) -> f64 {
+    WIDTH - 4.0 - real_len(COLUMNS.len() - 1 - column) * COLUMN
+}
+
+const COLUMN: f64 = 78.0;

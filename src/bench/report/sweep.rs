@@ -1,6 +1,6 @@
 //! Throughput against latency, with the knee: the highest rate that kept the objective.
 
-use super::plot::{Axis, Curve, Mark, Plot, Stroke};
+use super::plot::{Axis, Curve, Dot, Fill, Mark, Plot, Stroke};
 use super::scale::Scale;
 use super::words::{count, real, time};
 use crate::bench::result::{Distribution, Sweep, SweepStep};
@@ -58,7 +58,7 @@ fn plot(sweeps: &[Sweep], name: &str, title: &str) -> Plot {
     Plot {
         title: title.to_owned(),
         note:
-            "Each dot is a run at one rate, placed at the rate it achieved; a dot says what it was asked for."
+            "Each dot is a run at one rate, placed at the rate it achieved; a dot says what it was asked for. Hollow: invalid."
                 .to_owned(),
         x: Axis::new("achieved, messages per second", x, count),
         y: Axis::new("latency", y, time),
@@ -86,7 +86,15 @@ fn curve(sweep: &Sweep, name: &str, (color, label): (usize, String), of: Percent
             count(step.achieved_rate),
             count(step.target_rate)
         );
-        (step.achieved_rate, real(*ns), text)
+        Dot {
+            at: (step.achieved_rate, real(*ns)),
+            text,
+            fill: if step.verdict.valid {
+                Fill::Full
+            } else {
+                Fill::Hollow
+            },
+        }
     });
     Curve {
         stroke: Stroke::Solid,

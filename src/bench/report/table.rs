@@ -259,10 +259,11 @@ fn facts(title: &str, sources: &[(&str, &Environment)]) -> String {
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => escape(text),
-        Value::Number(number) => number
-            .as_f64()
-            .filter(|number| number.fract() != 0.0)
-            .map_or_else(|| number.to_string(), digits),
+        Value::Number(number) => match number.as_f64() {
+            Some(real) if real.fract() != 0.0 => digits(real),
+            Some(real) if number.is_f64() => format!("{real:.0}"),
+            _ => number.to_string(),
+        },
         Value::Null => "-".to_owned(),
         other => escape(&other.to_string()),
     }

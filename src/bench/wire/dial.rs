@@ -1,6 +1,6 @@
 //! A blocking line to a broker, for what a door does before and after a run: create, wait, remove.
 //!
-//! One request at a time, every wait bounded. Never used while anything is measured.
+//! Also where everything is when the broker is one server. One request at a time, every wait bounded. Never used while anything is measured.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::Broken;
+use super::{Broken, PartitionHome, TopicSpec};
 
 /// Longest wait for a connection, or for the broker to say anything at all.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -67,4 +67,17 @@ impl Line {
             anyhow::ensure!(self.unused.len() <= ANSWER_BYTES_MAX, "an endless answer");
         }
     }
+}
+
+/// Every partition of `spec`, all served at `address`: what a broker that is one server has.
+pub(super) fn homes(spec: &TopicSpec, address: SocketAddr) -> Vec<PartitionHome> {
+    let of_topic = |topic: &String| {
+        let topic = topic.clone();
+        (0..spec.partitions).map(move |partition| PartitionHome {
+            topic: topic.clone(),
+            partition,
+            address,
+        })
+    };
+    spec.names.iter().flat_map(of_topic).collect()
 }

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::client::kafka::{Client, Missing, NewTopic, Patience};
 use crate::protocol::kafka::errors::ErrorCode;
+use crate::protocol::kafka::messages::TIMESTAMP_LATEST;
 use crate::runtime::clock::block_for;
 
 use consumer::Consumer;
@@ -130,6 +131,8 @@ fn locate(client: &mut Client, name: &str, layout: &mut Layout) -> anyhow::Resul
             }
         }
     };
+    // A leader may be named before it knows that it leads; it knows when it can say where its partitions end.
+    client.offsets(name, TIMESTAMP_LATEST)?;
     for (index, partition) in &topic.partitions {
         let address = client
             .address(partition.leader)

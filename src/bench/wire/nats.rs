@@ -11,32 +11,23 @@
 //!
 //! Settings of a [`TopicSpec`] are those of a stream configuration by their own names (`max_bytes`, `discard`, ...).
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
+mod consumer;
 mod op;
 
-use self::op::{Delivery, Op, header_value, number, status_of};
-use super::dial::Line;
+use self::consumer::{Consumer, consumer_requests};
+use self::op::{Delivery, Op, number, status_of};
+use super::dial::{Line, homes};
 use super::window::Window;
 use super::{
     Acks, Batch, Broken, ConsumeOptions, Conversation, Door, Event, Layout, PartitionHome, PartitionIndex,
-    ProduceOptions, StartAt, Ticket, TopicSpec,
+    ProduceOptions, Ticket, TopicSpec,
 };
 
-/// How often an idle push consumer tells that it is alive, in nanoseconds.
-const IDLE_HEARTBEAT_NS: u64 = 5_000_000_000;
-/// After this long without its subscriber the server removes a consumer, in nanoseconds.
-const INACTIVE_NS: u64 = 60_000_000_000;
-/// Subscription of answers.
-const SID_ANSWERS: &[u8] = b"1";
-/// Subscription of pushed messages.
-const SID_PUSHES: &[u8] = b"2";
-/// The token that answers to a consumer's creation carry in place of a message number.
-const TOKEN_CREATED: &[u8] = b"created";
 /// What we say of ourselves; `headers` and `no_responders` make the server tell when nobody takes a message.
 const CONNECT: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\
     \"lang\":\"rust\",\"version\":\"1\",\"protocol\":1,\"headers\":true,\"no_responders\":true}\r\n";
@@ -62,7 +53,6 @@ impl Door for NatsDoor {
 
     fn prepare(&self, spec: &TopicSpec) -> anyhow::Result<Layout> {
         let mut api = Api::open(self.address)?;
-        let mut layout = Layout::default();
         for topic in &spec.names {
             let stream = stream_name(topic);
             let mut config = json!({
@@ -73,15 +63,10 @@ impl Door for NatsDoor {
                 config[key] = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value.as_str()));
             }
             api.request(&format!("$JS.API.STREAM.CREATE.{stream}"), &config.to_string())?;
-            layout
-                .partitions
-                .extend((0..spec.partitions).map(|partition| PartitionHome {
-                    topic: topic.clone(),
-                    partition,
-                    address: self.address,
-                }));
         }
-        Ok(layout)
+        Ok(Layout {
+            partitions: homes(spec, self.address),
+        })
     }
 
     fn producer(
@@ -142,48 +127,6 @@ fn subject(home: &PartitionHome) -> String {
 /// A subject prefix nobody else uses.
 fn inbox() -> String {
     format!("_INBOX.{}", uuid::Uuid::new_v4().simple())
-}
-
-/// One creation request per topic: its subject and its body.
-fn consumer_requests(
-    layout: &Layout,
-    partitions: &[PartitionIndex],
-    inbox: &str,
-    start: StartAt,
-) -> anyhow::Result<Vec<(String, String)>> {
-    let mut wanted: Vec<(String, Vec<String>)> = Vec::new();
-    for index in partitions {
-        let home = layout
-            .partitions
-            .get(index.0)
-            .ok_or_else(|| anyhow::anyhow!("partition {} is not in the layout", index.0))?;
-        let stream = stream_name(&home.topic);
-        match wanted.iter_mut().find(|(name, _)| *name == stream) {
-            Some((_, filters)) => filters.push(subject(home)),
-            None => wanted.push((stream, vec![subject(home)])),
-        }
-    }
-    let request = |(stream, filters): (String, Vec<String>)| {
-        let all = layout
-            .partitions
-            .iter()
-            .filter(|home| stream_name(&home.topic) == stream)
-            .count();
-        // A consumer of everything needs no list to look each message up in.
-        let filters = if filters.len() == all { Vec::new() } else { filters };
-        let policy = match start {
-            StartAt::Latest => "new",
-            StartAt::Earliest => "all",
-        };
-        let body = json!({"stream_name": stream, "config": {
-            "deliver_subject": format!("{inbox}.push"), "deliver_policy": policy, "ack_policy": "none",
-            "replay_policy": "instant", "filter_subjects": filters, "flow_control": true,
-            "idle_heartbeat": IDLE_HEARTBEAT_NS, "inactive_threshold": INACTIVE_NS, "num_replicas": 1,
-            "mem_storage": true,
-        }});
-        (format!("$JS.API.CONSUMER.CREATE.{stream}"), body.to_string())
-    };
-    Ok(wanted.into_iter().map(request).collect())
 }
 
 /// Publishes, and the answers to them.
@@ -302,114 +245,6 @@ fn write_key(header: &mut Vec<u8>, key: &[u8]) {
     header.extend_from_slice(b"\r\n\r\n");
 }
 
-/// Pushed messages, and the server's flow control.
-struct Consumer {
-    inbox: String,
-    subjects: HashMap<Vec<u8>, PartitionIndex>,
-    requests: Vec<(String, String)>,
-    /// Creation requests not yet answered.
-    uncreated: usize,
-}
-
-impl Conversation for Consumer {
-    fn open(&mut self, out: &mut Vec<u8>, _events: &mut dyn FnMut(Event<'_>)) {
-        out.extend_from_slice(CONNECT);
-        // The interest comes before the consumer, so that nothing it pushes finds nobody.
-        let inbox = &self.inbox;
-        write_to(
-            out,
-            format_args!("SUB {inbox}.created 1\r\nSUB {inbox}.push 2\r\n"),
-        );
-        for (subject, body) in &self.requests {
-            let length = body.len();
-            write_to(
-                out,
-                format_args!("PUB {subject} {inbox}.created {length}\r\n{body}\r\n"),
-            );
-        }
-    }
-
-    fn produce(&mut self, _ticket: Ticket, _batch: &Batch<'_>, _out: &mut Vec<u8>) {
-        // A consumer is never asked to.
-    }
-
-    fn receive(
-        &mut self,
-        input: &[u8],
-        out: &mut Vec<u8>,
-        events: &mut dyn FnMut(Event<'_>),
-    ) -> Result<usize, Broken> {
-        let mut used = 0;
-        while let Some((op, length)) = Op::read(&input[used..])? {
-            match op {
-                Op::Ping => out.extend_from_slice(b"PONG\r\n"),
-                Op::Deliver(delivery) if delivery.sid == SID_ANSWERS => self.created(&delivery, events)?,
-                Op::Deliver(delivery) if delivery.sid == SID_PUSHES => self.pushed(&delivery, out, events)?,
-                Op::Deliver(_) => return Err(Broken("a message of no subscription".to_owned())),
-                Op::Pong | Op::Info => {}
-            }
-            used += length;
-        }
-        Ok(used)
-    }
-}
-
-impl Consumer {
-    fn created(&mut self, delivery: &Delivery<'_>, events: &mut dyn FnMut(Event<'_>)) -> Result<(), Broken> {
-        if !delivery.subject.ends_with(TOKEN_CREATED) {
-            return Err(Broken("an answer to nothing asked".to_owned()));
-        }
-        if let Some(reason) = refusal(delivery) {
-            return Err(Broken(format!("the consumer was refused: {reason}")));
-        }
-        self.uncreated = self
-            .uncreated
-            .checked_sub(1)
-            .ok_or_else(|| Broken("an answer to nothing asked".to_owned()))?;
-        if self.uncreated == 0 {
-            events(Event::Ready);
-        }
-        Ok(())
-    }
-
-    fn pushed(
-        &self,
-        delivery: &Delivery<'_>,
-        out: &mut Vec<u8>,
-        events: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Broken> {
-        match status_of(delivery.header) {
-            None => {
-                let partition = self.subjects.get(delivery.subject).copied().ok_or_else(|| {
-                    Broken(format!(
-                        "a message of subject {}",
-                        String::from_utf8_lossy(delivery.subject)
-                    ))
-                })?;
-                let value = delivery.payload;
-                events(Event::Message { partition, value });
-                Ok(())
-            }
-            // Flow control asks by its reply subject, a heartbeat of a stalled consumer by a header.
-            Some(status) if status.starts_with(b"100") => {
-                let asked = delivery
-                    .reply
-                    .or_else(|| header_value(delivery.header, b"Nats-Consumer-Stalled"));
-                if let Some(asked) = asked {
-                    out.extend_from_slice(b"PUB ");
-                    out.extend_from_slice(asked);
-                    out.extend_from_slice(b" 0\r\n\r\n");
-                }
-                Ok(())
-            }
-            Some(status) => Err(Broken(format!(
-                "the consumer ended: {}",
-                String::from_utf8_lossy(status)
-            ))),
-        }
-    }
-}
-
 /// Appends formatted text.
 fn write_to(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a vector takes every byte");
@@ -450,145 +285,4 @@ impl Api {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::script::{Script, layout, message};
-    use super::*;
-
-    fn producer(acks: Acks) -> Box<dyn Conversation> {
-        let options = ProduceOptions {
-            acks,
-            stages: false,
-            idempotent: false,
-        };
-        let door = NatsDoor::new(SocketAddr::from(([127, 0, 0, 1], 1)));
-        let layout = layout("my.topic", 2);
-        door.producer(&layout, door.address, &[], options).unwrap()
-    }
-
-    fn consumer(start: StartAt) -> Consumer {
-        let inbox = "_INBOX.me".to_owned();
-        let layout = layout("t", 2);
-        let all = [PartitionIndex(0), PartitionIndex(1)];
-        let requests = consumer_requests(&layout, &all, &inbox, start).unwrap();
-        Consumer {
-            inbox,
-            subjects: all
-                .iter()
-                .map(|index| (subject(&layout.partitions[index.0]).into_bytes(), *index))
-                .collect(),
-            uncreated: requests.len(),
-            requests,
-        }
-    }
-
-    #[test]
-    fn a_batch_is_acknowledged_after_all_of_its_publishes_however_the_answers_are_cut() {
-        let mut talk = producer(Acks::All);
-        let mut script = Script::open(&mut *talk);
-        let opened = script.sent_text();
-        let inbox = opened
-            .split("SUB ")
-            .nth(1)
-            .and_then(|rest| rest.split(".*").next())
-            .unwrap()
-            .to_owned();
-        script.hear(b"INFO {\"max_payload\":1048576}\r\nPONG\r\n");
-        assert_eq!(script.told(), ["ready"]);
-        script.produce(9, 1, &[message(None, b"abc"), message(Some(b"k1"), b"de")]);
-        assert_eq!(
-            script.sent_text(),
-            format!(
-                "PUB my_topic.1 {inbox}.1 3\r\nabc\r\n\
-                 HPUB my_topic.1 {inbox}.2 21 23\r\nNATS/1.0\r\nKey: k1\r\n\r\nde\r\n"
-            )
-        );
-        let ack = |number: u32| {
-            format!("MSG {inbox}.{number} 1 24\r\n{{\"stream\":\"t\",\"seq\":123}}\r\n").into_bytes()
-        };
-        script.hear(&ack(2));
-        script.hear(b"PING\r\n");
-        assert!(script.told().is_empty());
-        assert_eq!(script.sent_text(), "PONG\r\n");
-        script.hear(&ack(1));
-        assert_eq!(script.told(), ["acked 9"]);
-    }
-
-    #[test]
-    fn refusals_and_silence_of_the_stream_fail_the_batch() {
-        let mut talk = producer(Acks::All);
-        let mut script = Script::open(&mut *talk);
-        let inbox = script.sent_text();
-        let inbox = inbox.split("SUB ").nth(1).unwrap().split(".*").next().unwrap();
-        script.produce(1, 0, &[message(None, b"x")]);
-        script.produce(2, 0, &[message(None, b"x")]);
-        let body = "{\"error\":{\"code\":503}}";
-        script.hear(format!("MSG {inbox}.1 1 {}\r\n{body}\r\n", body.len()).as_bytes());
-        script.hear(format!("HMSG {inbox}.2 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n").as_bytes());
-        let told = script.told();
-        assert_eq!(told.len(), 2);
-        assert!(
-            told[0].starts_with("failed 1") && told[0].contains("503"),
-            "{told:?}"
-        );
-        assert!(
-            told[1].starts_with("failed 2") && told[1].contains("503"),
-            "{told:?}"
-        );
-    }
-
-    #[test]
-    fn answers_to_nothing_break_the_conversation() {
-        for bad in [
-            "MSG other.1 1 2\r\n{}\r\n".to_owned(),
-            "MSG _INBOX.x 1 2\r\n{}\r\n".to_owned(),
-        ] {
-            let mut talk = producer(Acks::All);
-            let mut script = Script::open(&mut *talk);
-            script.hear_broken(bad.as_bytes());
-        }
-    }
-
-    #[test]
-    fn publishes_without_acknowledgement_carry_no_reply() {
-        let mut talk = producer(Acks::None);
-        let mut script = Script::open(&mut *talk);
-        script.sent_text();
-        script.produce(1, 0, &[message(None, b"x")]);
-        assert_eq!(script.sent_text(), "PUB my_topic.0 1\r\nx\r\n");
-    }
-
-    #[test]
-    fn a_consumer_is_ready_when_created_hears_its_partitions_and_answers_flow_control() {
-        let mut talk = consumer(StartAt::Earliest);
-        let mut script = Script::open(&mut talk);
-        let opened = script.sent_text();
-        assert!(
-            opened.contains("PUB $JS.API.CONSUMER.CREATE.t _INBOX.me.created"),
-            "{opened}"
-        );
-        assert!(opened.contains("\"deliver_policy\":\"all\""), "{opened}");
-        script.hear(
-            b"INFO {}\r\nMSG _INBOX.me.created 1 13\r\n{\"name\":\"c\"} \r\n\r\n"[..]
-                .strip_suffix(b"\r\n")
-                .unwrap(),
-        );
-        assert_eq!(script.told(), ["ready"]);
-        script.hear(b"MSG t.1 2 $JS.ACK.t.c.1.1.1.1.0 5\r\nhello\r\n");
-        assert_eq!(script.told(), ["message 1 hello"]);
-        let flow = b"NATS/1.0 100 FlowControl Request\r\n\r\n";
-        script.hear(format!("HMSG _INBOX.me.push 2 $JS.FC.t.x {0} {0}\r\n", flow.len()).as_bytes());
-        script.hear(&[&flow[..], b"\r\n"].concat());
-        assert_eq!(script.sent_text(), "PUB $JS.FC.t.x 0\r\n\r\n");
-        assert!(script.told().is_empty());
-        script.hear_broken(b"MSG t.7 2 1\r\nx\r\n");
-    }
-
-    #[test]
-    fn a_consumer_of_some_partitions_names_them() {
-        let requests =
-            consumer_requests(&layout("t", 3), &[PartitionIndex(2)], "i", StartAt::Latest).unwrap();
-        assert_eq!(requests.len(), 1);
-        assert!(requests[0].1.contains("[\"t.2\"]"), "{requests:?}");
-        assert!(requests[0].1.contains("\"new\""), "{requests:?}");
-    }
-}
+mod tests;

@@ -30,13 +30,14 @@ use super::call::Call;
 use super::dispatch::{self, Route};
 use super::header::RequestHeader;
 use super::wire::{DecodeError, FRAME_SIZE_BYTES, Reader};
+use crate::protocol::delivery::{Undelivered, within};
 use crate::runtime::local::Permit;
 use crate::runtime::net::{Stream, Want};
 use crate::runtime::{clock, executor};
 use crate::shard::stages::Arrival;
 use crate::shard::{Shard, count};
 use frame::{FrameFault, FrameHead, Framing, next_frame};
-use outbox::{Held, Outbox, Undelivered, within};
+use outbox::{Held, Outbox};
 
 /// Bytes read ahead of a frame: small requests need one read, and pipelined ones share it.
 const READ_AHEAD_BYTES: usize = 4096;

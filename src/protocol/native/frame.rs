@@ -564,6 +564,15 @@ impl Inbox {
         &self.buffer[self.held..self.start]
     }
 
+    /// Whether [`Self::next`] has a frame to give.
+    ///
+    /// # Errors
+    /// A [`FrameError`] but `Checksum`; the stream is then unusable.
+    pub fn has_frame(&self) -> Result<bool, FrameError> {
+        let framing = next_frame(&self.buffer[self.start..self.end], self.max_frame_bytes)?;
+        Ok(matches!(framing, Framing::Whole { .. }))
+    }
+
     /// Takes the next whole frame out.
     ///
     /// # Errors

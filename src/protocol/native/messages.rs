@@ -28,7 +28,7 @@ pub use fetch::{
 pub use hello::{Hello, Welcome, WelcomeHead};
 pub use metadata::{METADATA_TOPICS_MAX, Metadata, MetadataAnswer, NodeInfo, TopicInfo};
 pub use offsets::{OFFSETS_ENTRIES_MAX, Offsets, OffsetsAnswer, OffsetsAnswerEntry, OffsetsEntry, Query};
-pub use produce::{Acks, PRODUCE_BATCHES_MAX, Produce, ProduceWriter, Produced, ProducedEntry, StageEntry};
+pub use produce::{Acks, PRODUCE_BATCHES_MAX, Produce, ProduceWriter, Produced, ProducedEntry};
 pub use producer::{InitProducer, ProducerReady};
 pub use subscribe::{
     CREDIT_BYTES_MAX, Credit, From, PUSH_BYTES_MAX, SUBSCRIPTIONS_MAX, Subscribe, SubscribeEntry, Subscribed,

@@ -73,15 +73,6 @@ impl<T> Clone for Table<'_, T> {
 
 impl<T> Copy for Table<'_, T> {}
 
-impl<T> Default for Table<'_, T> {
-    fn default() -> Self {
-        Self {
-            bytes: &[],
-            entry: PhantomData,
-        }
-    }
-}
-
 impl<T: Pod> std::fmt::Debug for Table<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Table").field("len", &self.len()).finish()
@@ -288,6 +279,7 @@ macro_rules! pod {
 pub(super) use pod;
 
 #[cfg(test)]
+#[expect(unreachable_pub, reason = "the macro declares public structs")]
 mod tests {
     use super::*;
 

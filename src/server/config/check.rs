@@ -46,29 +46,52 @@ impl Config {
     #[must_use]
     pub fn check_ports(&self, shard_count: usize) -> Vec<Problem> {
         let mut found = Found(Vec::new());
-        let base = usize::from(self.kafka.listen.0.port());
-        let last = match self.kafka.advertise {
-            Advertise::PerCore => base + shard_count,
-            Advertise::Single => base,
+        let ports = |listen: ListenAddr| {
+            let base = usize::from(listen.0.port());
+            match self.kafka.advertise {
+                Advertise::PerCore => base..=base + shard_count,
+                Advertise::Single => base..=base,
+            }
         };
-        let admin = usize::from(self.admin.listen.0.port());
-        if base != 0 && last > usize::from(u16::MAX) {
-            found.say(
-                "kafka.listen",
-                format!("{shard_count} shards need ports {base} to {last}, above 65535"),
-            );
+        let mut doors = vec![("kafka.listen", "Kafka", self.kafka.listen)];
+        if self.native.enabled {
+            doors.push(("native.listen", "native", self.native.listen));
         }
-        if base != 0 && (base..=last).contains(&admin) && self.addresses_overlap() {
-            let what =
-                format!("port {admin} is also one of the Kafka ports {base} to {last}: choose another");
-            found.say("admin.listen", what);
+        let admin = self.admin.listen;
+        let admin_port = usize::from(admin.0.port());
+        for (key, name, listen) in doors {
+            let range = ports(listen);
+            let (base, last) = (*range.start(), *range.end());
+            if base == 0 {
+                continue;
+            }
+            if last > usize::from(u16::MAX) {
+                found.say(
+                    key,
+                    format!("{shard_count} shards need ports {base} to {last}, above 65535"),
+                );
+            }
+            if range.contains(&admin_port) && overlap(listen, admin) {
+                let what = format!(
+                    "port {admin_port} is also one of the {name} ports {base} to {last}: choose another"
+                );
+                found.say("admin.listen", what);
+            }
+        }
+        let (kafka, native) = (ports(self.kafka.listen), ports(self.native.listen));
+        let apart = kafka.end() < native.start() || native.end() < kafka.start();
+        let chosen = *kafka.start() != 0 && *native.start() != 0;
+        if self.native.enabled && chosen && !apart && overlap(self.kafka.listen, self.native.listen) {
+            let what = format!(
+                "ports {} to {} are wanted, some are Kafka ports ({} to {}): choose others",
+                native.start(),
+                native.end(),
+                kafka.start(),
+                kafka.end()
+            );
+            found.say("native.listen", what);
         }
         found.0
-    }
-
-    fn addresses_overlap(&self) -> bool {
-        let (kafka, admin) = (self.kafka.listen.0.ip(), self.admin.listen.0.ip());
-        kafka == admin || kafka.is_unspecified() || admin.is_unspecified()
     }
 
     fn check_memory(&self, found: &mut Found) {
@@ -94,10 +117,11 @@ impl Config {
     }
 
     fn check_exposure(&self, found: &mut Found) {
-        let doors = [
-            ("kafka.listen", self.kafka.listen),
-            ("admin.listen", self.admin.listen),
-        ];
+        let mut doors = vec![("kafka.listen", self.kafka.listen)];
+        if self.native.enabled {
+            doors.push(("native.listen", self.native.listen));
+        }
+        doors.push(("admin.listen", self.admin.listen));
         for (key, address) in doors {
             if !self.insecure && !address.is_loopback() {
                 found.say(key, exposed(address));
@@ -249,6 +273,12 @@ const SEGMENT_BYTES_MAX: ByteSize = ByteSize::gib(2);
 const POOL_SEGMENTS_MAX: u32 = 1_024;
 /// Shorter intervals are a spin, not a period.
 const INTERVAL_MIN: TimeSpan = TimeSpan::from_millis(1);
+
+/// Whether two listeners may meet on a port.
+fn overlap(one: ListenAddr, other: ListenAddr) -> bool {
+    let (one, other) = (one.0.ip(), other.0.ip());
+    one == other || one.is_unspecified() || other.is_unspecified()
+}
 
 #[cfg(test)]
 mod tests {

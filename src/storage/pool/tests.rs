@@ -5,7 +5,7 @@ use crate::base::Offset;
 use crate::runtime::buffer::{BLOCK_BYTES, SLAB_BYTES};
 use crate::storage::layout::{DataDir, index_name, segment_name};
 use crate::storage::log::{Action, Durability, Log};
-use crate::storage::read::{Walked, Want, gather};
+use crate::storage::read::{ReadFormat, Walked, Want, gather};
 use crate::storage::recovery;
 use crate::storage::segment::SEGMENT_BYTES_MIN;
 use crate::storage::testing::{append, batch, config, log_id};
@@ -107,6 +107,7 @@ impl Driver {
                 max_bytes: usize::MAX,
                 oversized_first: true,
                 verify: true,
+                format: ReadFormat::Kafka,
             };
             let id = self.log.borrow().id();
             let (ended, _) = gather(&chain, id, from, want, &mut out);

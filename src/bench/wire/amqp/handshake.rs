@@ -3,7 +3,7 @@
 //! `protocol header, Start, StartOk, Tune, TuneOk, Open, OpenOk, channel Open, OpenOk`. Heartbeats are declined: a run
 //! is short, and the generator notices silence.
 
-use super::frame::{Fields, Method, put_long, put_method, put_short};
+use super::frame::{Fields, Method, OVERHEAD_BYTES, put_long, put_method, put_short};
 use crate::bench::wire::Broken;
 
 /// The only channel of a connection.
@@ -50,9 +50,9 @@ impl Handshake {
         self.expected.is_none()
     }
 
-    /// Largest frame both sides take.
-    pub(super) const fn frame_bytes(&self) -> u32 {
-        self.frame_bytes
+    /// How much of a message fits into a frame that both sides take.
+    fn piece_bytes(&self) -> usize {
+        usize::try_from(self.frame_bytes).map_or(usize::MAX, |bytes| bytes - OVERHEAD_BYTES)
     }
 
     /// Takes the server's next method and appends the answer.
@@ -110,6 +110,43 @@ impl Handshake {
         });
         Ok(())
     }
+}
+
+/// Where the opening is, after a method of the server.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// The method was part of it; more are to come.
+    Opening,
+    /// The method ended it.
+    Opened {
+        /// How much of a message fits into a frame.
+        piece_bytes: usize,
+    },
+    /// It was over before: the method means something else.
+    Open,
+}
+
+/// Lets the opening take `method` if it is not over.
+pub(super) fn advance(
+    handshake: &mut Option<Handshake>,
+    method: Method,
+    fields: &mut Fields<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Progress, Broken> {
+    let handshake = handshake
+        .as_mut()
+        .ok_or_else(|| Broken("a method before there is a conversation".to_owned()))?;
+    if handshake.is_done() {
+        return Ok(Progress::Open);
+    }
+    handshake.take(method, fields, out)?;
+    Ok(if handshake.is_done() {
+        Progress::Opened {
+            piece_bytes: handshake.piece_bytes(),
+        }
+    } else {
+        Progress::Opening
+    })
 }
 
 /// What the server says when it closes the connection or the channel: the end, with its reason.

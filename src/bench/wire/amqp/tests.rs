@@ -1,7 +1,11 @@
 //! Conversations with a broker of hand-made bytes.
 
 use super::super::script::{Script, layout, message};
+use super::consumer::{BASIC_CONSUME_OK, BASIC_DELIVER, BASIC_QOS_OK};
+use super::frame::{FRAME_BODY, FRAME_HEADER, put_frame};
+use super::producer::{BASIC_NACK, CONFIRM_SELECT_OK, put_properties};
 use super::*;
+use crate::bench::wire::Acks;
 
 /// The server's side of the opening.
 fn opening(frame_bytes: u32) -> Vec<u8> {

@@ -212,6 +212,7 @@ mod tests {
 
     fn cluster() -> Cluster {
         let node = |id| Node {
+            native_port: 0,
             id,
             host: "localhost".to_owned(),
             port: 9092,

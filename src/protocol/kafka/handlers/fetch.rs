@@ -31,6 +31,7 @@ use crate::runtime::{clock, executor};
 use crate::shard::count;
 use crate::shard::request::{Bounds, PartRead, ReadLimits, ReadPart};
 use crate::shard::stages::{Handoff, ReadTrail};
+use crate::storage::read::ReadFormat;
 
 /// Most bytes of one answer, whatever the client asks for; Kafka's `fetch.max.bytes`.
 const FETCH_BYTES_MAX: usize = 55 << 20;
@@ -121,6 +122,7 @@ fn plan(call: &Call, request: &FetchRequest<'_>) -> Plan {
         limits: ReadLimits {
             max_bytes,
             oversized_first: true,
+            format: ReadFormat::Kafka,
         },
         // The first batch may exceed `max_bytes`; the topic bounds by how much.
         reserve: wanted.min(max_bytes).max(largest_batch.min(share)),

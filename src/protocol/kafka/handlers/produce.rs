@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 
 use super::{log_of, wire_offset};
 use crate::base::stages::StageTimes;
+use crate::batch::Encoding;
 use crate::batch::attributes::{Compression, TimestampType};
 use crate::batch::kafka::{KafkaBatch, MAGIC_V2};
 use crate::broker::image::Image;
@@ -113,6 +114,7 @@ fn plan(call: &Call) -> Result<(Vec<ProducePart>, Fates, i16), crate::protocol::
                     parts.push(ProducePart {
                         log,
                         batch: range_in(&call.frame, batch.bytes()),
+                        encoding: Encoding::Kafka,
                     });
                     Fate::Sent
                 }

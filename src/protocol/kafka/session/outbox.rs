@@ -2,7 +2,7 @@
 //!
 //! **Promise.** Answers leave in the order of their requests, whatever order they were worked on. Answers that are
 //! ready together leave in one vectored write. A peer that takes next to nothing for
-//! [`WRITE_STALL_TIMEOUT`] is cut off.
+//! [`WRITE_STALL_TIMEOUT`](crate::protocol::delivery) is cut off.
 //!
 //! **Invariants.** A slot holds its request's memory until its answer is written, so `in_flight` requests are all
 //! a connection can hold. The writer takes a slot out before polling it: nothing is borrowed across a poll. Long
@@ -16,32 +16,21 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Duration;
 
 use futures_lite::future::poll_once;
-use smallvec::SmallVec;
 
+use crate::protocol::delivery::{Undelivered, write_chunks};
 use crate::protocol::kafka::call::{Answer, PendingAnswer, Reply};
+use crate::runtime::clock;
 use crate::runtime::local::{Notify, Permit, WakerList};
 use crate::runtime::net::Stream;
-use crate::runtime::{clock, executor};
 use crate::shard::Probe;
 use crate::shard::stages::Handoff;
 
-/// Longest time the peer may need to take [`WRITE_STRETCH_BYTES`], or the rest if that is less.
-const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What a peer must take in that time: about 2 KiB/s, so that it cannot hold its answers' memory by single bytes.
-const WRITE_STRETCH_BYTES: usize = 64 * 1024;
-
 /// Answers are gathered into one write up to this many bytes.
 const WRITE_BYTES_GATHERED: usize = 256 * 1024;
-
-/// Slices kept on the stack for a write; more are collected on the heap.
-const WRITE_SLICES_INLINE: usize = 16;
 
 /// What a request holds until it is answered.
 #[expect(dead_code, reason = "held for what their drop gives back")]
@@ -243,7 +232,7 @@ impl Outbox {
                     }
                 }
             }
-            batch.write(stream).await?;
+            write_chunks(stream, &batch.chunks).await?;
             batch.hand_off(probe);
             self.answered(batch.held.len());
             if let Some(reason) = batch.close {
@@ -252,20 +241,6 @@ impl Outbox {
             batch.clear();
         }
     }
-}
-
-/// Why the writer ended the connection.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::protocol::kafka) enum Undelivered {
-    /// A request is answered by closing.
-    #[error("{0}")]
-    Refused(&'static str),
-    /// The peer takes nothing.
-    #[error("the peer does not read its answers")]
-    Stalled,
-    /// The connection broke.
-    #[error(transparent)]
-    Io(#[from] io::Error),
 }
 
 /// Answers that leave together. Its vectors keep their room between writes.
@@ -318,46 +293,14 @@ impl Batch {
         self.held.clear();
         self.bytes = 0;
     }
-
-    async fn write(&self, stream: &Stream) -> Result<(), Undelivered> {
-        let mut slices: SmallVec<[IoSlice<'_>; WRITE_SLICES_INLINE]> =
-            self.chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
-        let mut rest = slices.as_mut_slice();
-        while !rest.is_empty() {
-            within(WRITE_STALL_TIMEOUT, write_stretch(stream, &mut rest))
-                .await
-                .ok_or(Undelivered::Stalled)??;
-        }
-        Ok(())
-    }
-}
-
-/// Writes all of `rest`, or enough of it to call the peer alive.
-async fn write_stretch(stream: &Stream, rest: &mut &mut [IoSlice<'_>]) -> io::Result<()> {
-    let mut bytes = 0;
-    while !rest.is_empty() && bytes < WRITE_STRETCH_BYTES {
-        let written = stream.write_some(rest).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        IoSlice::advance_slices(rest, written);
-        bytes += written;
-    }
-    Ok(())
-}
-
-/// As [`executor::timeout`], but makes no timer for what is ready at once.
-pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = std::pin::pin!(future);
-    if let Some(value) = poll_once(future.as_mut()).await {
-        return Some(value);
-    }
-    executor::timeout(limit, future).await
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+
     use super::*;
+    use crate::runtime::executor;
     use crate::runtime::local::Budget;
 
     fn ready<F: Future>(future: F) -> bool {

@@ -6,6 +6,7 @@
 //! thread.
 
 use super::open;
+use crate::base::stages::StageTimes;
 use crate::base::{LogId, Offset};
 use crate::batch::records::RecordsError;
 use crate::batch::{ProducerInfo, RecordsBuilder};
@@ -33,7 +34,7 @@ pod! {
 
     /// The fixed part of an answer.
     ProducedHead 8 {
-        /// Entries, and stage entries if the answer has them.
+        /// Entries; behind them the 32 bytes of the stage times, if the answer has them.
         0 batch_count: u32,
         reserved 4
     }
@@ -49,22 +50,6 @@ pod! {
         reserved 6
     }
 
-    /// How long after the frame was received each stage of one batch was reached, in nanoseconds; 0 unknown.
-    StageEntry 32 {
-        /// Checked.
-        0 parsed_ns: u32,
-        /// At its owner.
-        4 routed_ns: u32,
-        /// In the log.
-        8 appended_ns: u32,
-        /// Its write is under way.
-        12 submitted_ns: u32,
-        /// On the disk.
-        16 durable_ns: u32,
-        /// In the answer.
-        20 answered_ns: u32,
-        reserved 8
-    }
 }
 
 /// When a produce is answered.
@@ -233,12 +218,12 @@ impl ProducedEntry {
 pub struct Produced<'a> {
     /// One per batch, in their order.
     pub entries: Table<'a, ProducedEntry>,
-    /// One per batch, if they were asked for and the broker keeps them; else empty.
-    pub stages: Table<'a, StageEntry>,
+    /// Where the time of the batch that was safe last went, if that was asked for and a batch was accepted.
+    pub stages: Option<StageTimes>,
 }
 
 impl<'a> Produced<'a> {
-    /// Appends an answer to `out`; `stages` is empty or as long as `entries`.
+    /// Appends an answer to `out`.
     ///
     /// # Errors
     /// Never in practice: the bounds of a request keep its answer small.
@@ -246,15 +231,17 @@ impl<'a> Produced<'a> {
         out: &mut Vec<u8>,
         correlation: u64,
         entries: impl ExactSizeIterator<Item = ProducedEntry>,
-        stages: &[StageEntry],
+        stages: Option<StageTimes>,
     ) -> Result<(), FrameError> {
-        let flags = if stages.is_empty() { 0 } else { STAGES };
+        let flags = if stages.is_some() { STAGES } else { 0 };
         let mut writer = FrameWriter::begin(out, Kind::Produced, correlation).with_flags(flags);
         writer.pod(&ProducedHead {
             batch_count: super::count_of(entries.len()),
         });
         entries.for_each(|entry| writer.pod(&entry));
-        stages.iter().for_each(|stage| writer.pod(stage));
+        if let Some(stages) = stages {
+            writer.bytes(&stages.to_bytes());
+        }
         writer.finish()
     }
 
@@ -267,8 +254,8 @@ impl<'a> Produced<'a> {
         let head: ProducedHead = reader.pod()?;
         let entries = reader.table(head.batch_count, PRODUCE_BATCHES_MAX)?;
         let stages = match frame.head.flags & STAGES {
-            0 => Table::default(),
-            _ => reader.table(head.batch_count, PRODUCE_BATCHES_MAX)?,
+            0 => None,
+            _ => Some(StageTimes::from_bytes(reader.bytes(StageTimes::BYTES)?).ok_or(DecodeError::Unknown)?),
         };
         reader.finish()?;
         Ok(Self { entries, stages })

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::stages::{Path, StageTimes};
 use crate::base::{LogId, Offset, PartitionId, ProducerEpoch, ProducerId, Timestamp, TopicId};
 use crate::batch::RecordsBuilder;
 use crate::protocol::native::errors::ErrorCode;
@@ -102,7 +103,7 @@ pub(super) fn one_of_each() -> Vec<(Kind, Vec<u8>)> {
             ProducedEntry::safe(Offset::new(8), Offset::ZERO),
             ProducedEntry::refused(ErrorCode::DiskFull),
         ];
-        Produced::encode(out, 6, entries.into_iter(), &[StageEntry::default(); 2])
+        Produced::encode(out, 6, entries.into_iter(), Some(StageTimes::new(Path::Durable)))
     });
     let fetch = FetchEntry {
         topic_id: [5; 16],
@@ -304,5 +305,45 @@ proptest! {
     fn noise_is_no_frame_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(Frame::parse(&bytes).is_err());
         let _outcome = super::super::next_frame(&bytes, 1 << 20);
+    }
+}
+
+/// One line for sixteen bytes.
+fn dump(frames: &[(Kind, Vec<u8>)]) -> String {
+    let mut text = String::new();
+    for (kind, bytes) in frames {
+        text += &format!("{} {kind:?}\n", kind.code());
+        for (line, chunk) in bytes.chunks(16).enumerate() {
+            let hex: Vec<String> = chunk.iter().map(|byte| format!("{byte:02x}")).collect();
+            text += &format!("  {:>4}  {}\n", 16 * line, hex.join(" "));
+        }
+    }
+    text
+}
+
+/// The bytes a golden file shows, so that old files are read, not only new ones compared.
+fn parsed(text: &str) -> Vec<Vec<u8>> {
+    let mut frames: Vec<Vec<u8>> = Vec::new();
+    for line in text.lines() {
+        match line.strip_prefix("  ") {
+            None => frames.push(Vec::new()),
+            Some(line) => {
+                let hex = line[6..].split_whitespace();
+                let bytes = hex.map(|byte| u8::from_str_radix(byte, 16).unwrap());
+                frames.last_mut().unwrap().extend(bytes);
+            }
+        }
+    }
+    frames
+}
+
+#[test]
+fn frames_of_version_1_are_these_bytes() {
+    let golden = expect_test::expect_file!["../../../../tests/golden/native_protocol_v1.txt"];
+    let frames = one_of_each();
+    golden.assert_eq(&dump(&frames));
+    for (bytes, (kind, expected)) in parsed(&golden.data()).iter().zip(&frames) {
+        assert_eq!(bytes, expected, "{kind:?}");
+        assert!(read(&Frame::parse(bytes).unwrap()).is_ok());
     }
 }
