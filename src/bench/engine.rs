@@ -487,3 +487,6 @@ fn await_ready(told: &Receiver<Told>, workers: usize) -> anyhow::Result<()> {
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

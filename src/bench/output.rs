@@ -163,7 +163,25 @@ mod tests {
         for value in [1_000_000, 2_000_000, 2_000_000, 10_000_000] {
             histogram.record(value).unwrap();
         }
-        expect![[r#""#]].assert_eq(&text(|out| hgrm(&histogram, out)));
+        expect![[r#"
+                   Value     Percentile TotalCount 1/(1-Percentile)
+
+                1.000447 0.000000000000          1           1.00
+                1.000447 0.100000000000          1           1.11
+                1.000447 0.200000000000          1           1.25
+                2.000895 0.300000000000          3           1.43
+                2.000895 0.400000000000          3           1.67
+                2.000895 0.500000000000          3           2.00
+                2.000895 0.550000000000          3           2.22
+                2.000895 0.600000000000          3           2.50
+                2.000895 0.650000000000          3           2.86
+                2.000895 0.700000000000          3           3.33
+               10.002431 0.750000000000          4           4.00
+               10.002431 1.000000000000          4
+            #[Mean    =     3.749824, StdDeviation   =     3.630615]
+            #[Max     =    10.002431, Total count    =            4]
+            #[Buckets =           32, SubBuckets     =        33792]
+        "#]].assert_eq(&text(|out| hgrm(&histogram, out)));
     }
 
     #[test]
@@ -182,7 +200,13 @@ mod tests {
             .lines()
             .map(|line| line.split("HIST").next().unwrap_or_default())
             .collect();
-        expect![[r#""#]].assert_eq(&shown.join("\n"));
+        expect![[r#"
+            #latencies in nanoseconds, by corelog bench
+            #[StartTime: 1700000000.000 (seconds since epoch)]
+            #[BaseTime: 1700000000.000 (seconds since epoch)]
+            #[MaxValueDivisor: 1000000.000]
+            Tag=response,1.000,1.000,1.500,
+            Tag=e2e,1.000,1.000,2.501,"#]].assert_eq(&shown.join("\n"));
     }
 
     #[test]
@@ -195,6 +219,9 @@ mod tests {
             backlog: 5,
             ..Point::default()
         };
-        expect![[r#""#]].assert_eq(&text(|out| series(&[point], out)));
+        expect![[r#"
+            t,sent,acked,received,acked_bytes,p50_ns,p99_ns,p999_ns,max_ns,backlog
+            1,2,3,0,0,4,0,0,0,5
+        "#]].assert_eq(&text(|out| series(&[point], out)));
     }
 }

@@ -21,7 +21,10 @@ mod window;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::payload::Message;
+use crate::base::stages::StageTimes;
 
 /// What a run needs to exist at the broker.
 #[derive(Clone, Debug)]
@@ -138,6 +141,14 @@ pub enum Event<'a> {
         /// Its bytes as produced.
         value: &'a [u8],
     },
+}
+
+/// The broker's stage times as [`Event::Acked`] carries them; one longer than four seconds counts as that.
+fn stage_list(times: Option<&StageTimes>) -> SmallVec<[(&'static str, u32); 8]> {
+    let times = times.into_iter().flat_map(StageTimes::iter);
+    times
+        .map(|(stage, time)| (stage.name(), u32::try_from(time.as_nanos()).unwrap_or(u32::MAX)))
+        .collect()
 }
 
 /// Bytes that break the protocol, or an error the broker closes with. Ends the run.

@@ -187,3 +187,6 @@ fn homes(answer: &MetadataAnswer<'_>) -> Result<Vec<(String, u32, String, u16)>,
     }
     Ok(homes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     WrongCorrelation,
     /// Every partition of a produce request is refused.
     Refuse(ErrorCode),
+    /// The broker does nothing for so long, for nobody.
+    Stall(Duration),
 }
 
 /// The broker, as a test holds it.
@@ -185,6 +187,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
         let mut reader = Reader::new(&frame);
         let header = RequestHeader::decode(&mut reader).unwrap();
         let (api, version) = (header.api().unwrap(), header.api_version);
+        let body = reader.rest();
         let mut state = state.lock().unwrap();
         let fault = if api == ApiKey::ApiVersions {
             None
@@ -193,6 +196,10 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
         };
         if matches!(fault, Some(Fault::Hangup)) {
             return Ok(());
+        }
+        if let Some(Fault::Stall(duration)) = fault {
+            // With the state locked: every connection stands still.
+            crate::runtime::clock::block_for(duration);
         }
         let mut writer = Writer::framed();
         let skew = i32::from(matches!(fault, Some(Fault::WrongCorrelation)));
@@ -203,9 +210,12 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
         if matches!(fault, Some(Fault::Garbage)) {
             writer.raw(&[0xff; 32]);
         } else {
-            state.answer(api, version, reader.rest(), fault, &mut writer);
+            state.answer(api, version, body, fault, &mut writer);
         }
         drop(state);
+        if api == ApiKey::Produce && ProduceRequest::decode(body, version).is_ok_and(|one| one.acks == 0) {
+            continue;
+        }
         match fault {
             Some(Fault::LoseAnswer) => return Ok(()),
             Some(Fault::Giant) => stream.write_all(&i32::MAX.to_be_bytes())?,

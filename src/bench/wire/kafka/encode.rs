@@ -12,6 +12,7 @@ use crate::batch::kafka::{KAFKA_HEADER_BYTES, MAGIC_V2, SUMMED_FROM, put_varint,
 use crate::bench::payload::Message;
 use crate::bench::wire::Batch;
 use crate::protocol::kafka::api::ApiKey;
+use crate::protocol::kafka::messages::STAGES_TAG;
 
 use super::handshake::CLIENT_ID;
 
@@ -48,6 +49,8 @@ pub(super) struct Head {
     pub(super) correlation_id: i32,
     pub(super) acks: i16,
     pub(super) timeout_ms: i32,
+    /// The newest layout of stage times to be told, 0 for none. Only flexible versions can ask.
+    pub(super) stages_layout: u8,
 }
 
 /// Appends a request; parts of one topic stand together.
@@ -82,7 +85,13 @@ pub(super) fn produce(head: &Head, parts: &[Part<'_>], out: &mut Vec<u8>) {
         }
         wire.no_tags(out);
     }
-    wire.no_tags(out);
+    if wire.flexible && head.stages_layout > 0 {
+        uvarint(1, out);
+        out.extend_from_slice(&STAGES_FIELD);
+        out.push(head.stages_layout);
+    } else {
+        wire.no_tags(out);
+    }
     let size = i32_of(out.len() - start - 4).to_be_bytes();
     out[start..start + 4].copy_from_slice(&size);
 }
@@ -174,6 +183,10 @@ impl Wire {
     }
 }
 
+/// [`STAGES_TAG`] as a varint, and the size of its content: a layout.
+const STAGES_FIELD: [u8; 3] = [0x90, 0x4e, 1];
+const _: () = assert!(STAGES_TAG == 0x10 | 0x4e << 7, "STAGES_FIELD spells STAGES_TAG");
+
 fn uvarint(value: usize, out: &mut Vec<u8>) {
     let mut value = i32_of(value).cast_unsigned();
     while value > 0x7f {
@@ -221,6 +234,12 @@ mod tests {
 
     #[test]
     fn requests_are_those_of_the_codec_in_every_version() {
+        for stages_layout in [0, 1] {
+            check(stages_layout);
+        }
+    }
+
+    fn check(stages_layout: u8) {
         let long = vec![7; 5000];
         let one = [Message {
             key: None,
@@ -263,11 +282,13 @@ mod tests {
                 correlation_id: 77,
                 acks: -1,
                 timeout_ms: 30_000,
+                stages_layout,
             };
             let mut found = b"before".to_vec();
             produce(&head, &parts, &mut found);
 
             let request = ProduceRequest {
+                stages_layout: stages_layout.cast_signed(),
                 transactional_id: None,
                 acks: -1,
                 timeout_ms: 30_000,

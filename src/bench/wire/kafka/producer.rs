@@ -9,8 +9,10 @@ use smallvec::SmallVec;
 
 use super::encode::{Head, Part, Sequence, produce};
 use super::handshake::{Versions, append, ask_versions, broken, check, expect, frame, name_of};
+use crate::base::stages::StageTimes;
 use crate::bench::wire::{
     Acks, Batch, Broken, Conversation, Event, Layout, PartitionHome, PartitionIndex, ProduceOptions, Ticket,
+    stage_list,
 };
 use crate::protocol::kafka::api::ApiKey;
 use crate::protocol::kafka::messages::{
@@ -114,6 +116,7 @@ impl Producer {
             .ok_or_else(|| Broken("an answer to no request".to_owned()))?;
         let body = expect(frame, ApiKey::Produce, self.produce_version, asked.correlation_id)?;
         let answer = ProduceResponse::decode(body, self.produce_version).map_err(broken)?;
+        let stages = stage_list(answer.stages.as_ref());
         for topic in &answer.responses {
             for outcome in &topic.partition_responses {
                 let at = asked.batches.iter().position(|(index, _)| {
@@ -128,7 +131,10 @@ impl Producer {
                 };
                 let (_, ticket) = asked.batches.swap_remove(at);
                 if outcome.error_code == 0 {
-                    events(Event::Acked { ticket, stages: &[] });
+                    events(Event::Acked {
+                        ticket,
+                        stages: &stages,
+                    });
                 } else {
                     let reason = name_of(outcome.error_code);
                     events(Event::Failed { ticket, reason });
@@ -198,6 +204,11 @@ impl Conversation for Producer {
                 Acks::All => -1,
             },
             timeout_ms: TIMEOUT_MS,
+            stages_layout: if self.options.stages {
+                StageTimes::LAYOUT
+            } else {
+                0
+            },
         };
         produce(&head, &parts, out);
         if self.options.acks == Acks::All {
