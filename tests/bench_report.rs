@@ -3,6 +3,8 @@
 //! Runs are made from a formula, not measured, so that every figure is known. The page of everything is left in the
 //! target's scratch directory: whoever changes a chart opens it and looks.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -421,7 +423,10 @@ fn without_consumers_the_other_benchmark_writes_zeros() {
         point.intervals.remove("e2e");
     }
     let value = result_json(&produce).unwrap();
-    assert_eq!(value["endToEndLatency95pct"], json!(vec![0.0; SECONDS as usize]));
+    assert_eq!(
+        value["endToEndLatency95pct"],
+        json!(vec![0.0; usize::try_from(SECONDS).unwrap()])
+    );
 }
 
 const WORKLOAD: &str = "

@@ -5,6 +5,7 @@
 //! power cut would. The Kafka side of the exchange is `corelog produce` and `corelog consume`, which speak Kafka and
 //! nothing else, and kcat.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 #![expect(
     clippy::disallowed_methods,
     reason = "a test has clocks, threads and patience of its own"
@@ -17,7 +18,6 @@
 #[allow(dead_code, reason = "each test program uses some of the shared helpers")]
 #[path = "support/support.rs"]
 mod support;
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};

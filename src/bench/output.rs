@@ -181,7 +181,8 @@ mod tests {
             #[Mean    =     3.749824, StdDeviation   =     3.630615]
             #[Max     =    10.002431, Total count    =            4]
             #[Buckets =           32, SubBuckets     =        33792]
-        "#]].assert_eq(&text(|out| hgrm(&histogram, out)));
+        "#]]
+        .assert_eq(&text(|out| hgrm(&histogram, out)));
     }
 
     #[test]
@@ -206,7 +207,8 @@ mod tests {
             #[BaseTime: 1700000000.000 (seconds since epoch)]
             #[MaxValueDivisor: 1000000.000]
             Tag=response,1.000,1.000,1.500,
-            Tag=e2e,1.000,1.000,2.501,"#]].assert_eq(&shown.join("\n"));
+            Tag=e2e,1.000,1.000,2.501,"#]]
+        .assert_eq(&shown.join("\n"));
     }
 
     #[test]
@@ -222,6 +224,7 @@ mod tests {
         expect![[r#"
             t,sent,acked,received,acked_bytes,p50_ns,p99_ns,p999_ns,max_ns,backlog
             1,2,3,0,0,4,0,0,0,5
-        "#]].assert_eq(&text(|out| series(&[point], out)));
+        "#]]
+        .assert_eq(&text(|out| series(&[point], out)));
     }
 }

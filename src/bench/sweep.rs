@@ -138,6 +138,11 @@ mod tests {
     use super::*;
 
     /// The rates a search tries when all up to `limit` are good.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "rates of a test are small and positive"
+    )]
     fn tried(range: &str, steps: u32, limit: f64) -> Vec<u64> {
         let mut search = Search::new(range.parse().unwrap(), steps);
         let mut rates = Vec::new();

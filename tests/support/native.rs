@@ -14,6 +14,9 @@ use corelog::protocol::native::messages::{
 };
 use corelog::protocol::native::{ErrorCode, Frame, Inbox, Kind};
 
+/// The name of a topic and the node that leads each of its partitions.
+pub(crate) type TopicLeaders = (String, Vec<u32>);
+
 /// How long anything may take before the test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Read from the socket at once.
@@ -123,8 +126,8 @@ impl Native {
         })
     }
 
-    /// Names and leaders of the topics asked for, and the ports of the nodes.
-    pub(crate) fn metadata(&mut self, names: &[&str]) -> (Vec<(String, Vec<u32>)>, Vec<(u32, u16)>) {
+    /// The topics asked for, and the ports of the nodes.
+    pub(crate) fn metadata(&mut self, names: &[&str]) -> (Vec<TopicLeaders>, Vec<(u32, u16)>) {
         let (mut out, correlation) = (Vec::new(), self.next_correlation());
         let request = match names {
             [] => Metadata::All,

@@ -502,7 +502,10 @@ impl Lane {
 /// their number names, divided by the count, so that each key stays in its partition.
 const fn key_of(slot: usize, count: usize, sequence: u64) -> usize {
     let of_partition = KEYS.div_ceil(count);
-    // The remainder is below KEYS, which is a small number.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the remainder is below KEYS, which is a small number"
+    )]
     let turn = (sequence % of_partition as u64) as usize;
     slot + count * turn
 }
