@@ -304,7 +304,6 @@ mod tests {
                 ]
                 .into_iter()
                 .collect(),
-                ..ProduceRequest::default()
             };
             let mut expected = b"before".to_vec();
             super::super::handshake::append(request, version, 77, &mut expected).unwrap();
