@@ -108,7 +108,9 @@ fn hgrm(histogram: &Histogram<u64>, out: &mut impl Write) -> io::Result<()> {
     )?;
     let (max, total) = (histogram.max() as f64 / NS_PER_MS, histogram.len());
     writeln!(out, "#[Max     = {max:>12.6}, Total count    = {total:>12}]")?;
-    let (buckets, length) = (histogram.buckets(), histogram.distinct_values());
+    let buckets = histogram.buckets();
+    // The first bucket has all its halves, each further one only its upper.
+    let length = histogram.distinct_values() * 2 / (usize::from(buckets) + 1);
     writeln!(out, "#[Buckets = {buckets:>12}, SubBuckets     = {length:>12}]")
 }
 
@@ -180,7 +182,7 @@ mod tests {
                10.002431 1.000000000000          4
             #[Mean    =     3.749824, StdDeviation   =     3.630615]
             #[Max     =    10.002431, Total count    =            4]
-            #[Buckets =           32, SubBuckets     =        33792]
+            #[Buckets =           32, SubBuckets     =         2048]
         "#]]
         .assert_eq(&text(|out| hgrm(&histogram, out)));
     }

@@ -68,13 +68,15 @@ mod tests {
     #[test]
     fn units_are_spread_evenly() {
         let mut random = Random::new(42, 0);
-        let mut tenths = [0_u32; 10];
-        for _ in 0..100_000 {
-            let unit = random.unit();
-            assert!(unit > 0.0 && unit <= 1.0);
-            let tenth = (1..10).filter(|tenth| unit * 10.0 >= f64::from(*tenth)).count();
-            tenths[tenth] += 1;
-        }
+        let units: Vec<f64> = (0..100_000).map(|_| random.unit()).collect();
+        assert!(units.iter().all(|unit| *unit > 0.0 && *unit <= 1.0));
+        let tenths = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(|tenth| {
+            let (above, upto) = (f64::from(tenth) / 10.0, f64::from(tenth + 1) / 10.0);
+            units
+                .iter()
+                .filter(|unit| **unit > above && **unit <= upto)
+                .count()
+        });
         assert!(
             tenths.iter().all(|count| (9_500..10_500).contains(count)),
             "{tenths:?}"

@@ -500,13 +500,9 @@ impl Lane {
 
 /// The key of message `sequence` of the partition that is number `slot` of `count`: keys belong to the partition that
 /// their number names, divided by the count, so that each key stays in its partition.
-const fn key_of(slot: usize, count: usize, sequence: u64) -> usize {
-    let of_partition = KEYS.div_ceil(count);
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the remainder is below KEYS, which is a small number"
-    )]
-    let turn = (sequence % of_partition as u64) as usize;
+fn key_of(slot: usize, count: usize, sequence: u64) -> usize {
+    let of_partition = KEYS.div_ceil(count) as u64;
+    let turn = usize::try_from(sequence % of_partition).expect("a remainder below the number of keys");
     slot + count * turn
 }
 

@@ -10,7 +10,7 @@ use super::greeting::{Greeting, broken, frame, hello};
 use crate::base::{LogId, Timestamp};
 use crate::batch::{ProducerInfo, RecordsBuilder};
 use crate::bench::wire::{
-    Acks, Batch, Broken, Conversation, Event, Layout, PartitionIndex, ProduceOptions, Ticket,
+    Acks, Batch, Broken, Conversation, Event, Layout, PartitionIndex, ProduceOptions, Ticket, stage_list,
 };
 use crate::protocol::native::messages::{self, InitProducer, ProduceWriter, Produced, ProducerReady};
 use crate::protocol::native::{Frame, Kind};
@@ -101,9 +101,13 @@ impl Producer {
         if answer.entries.len() as u64 != count {
             return Err(Broken("an answer with another number of batches".to_owned()));
         }
+        let stages = stage_list(answer.stages.as_ref());
         for (ticket, entry) in tickets.zip(answer.entries.iter()) {
             match entry.outcome() {
-                Ok(_) => events(Event::Acked { ticket, stages: &[] }),
+                Ok(_) => events(Event::Acked {
+                    ticket,
+                    stages: &stages,
+                }),
                 Err(code) => events(Event::Failed {
                     ticket,
                     reason: code.to_string(),
@@ -145,7 +149,10 @@ impl Conversation for Producer {
             Acks::All => messages::Acks::Durable,
         };
         let mut builder = std::mem::take(&mut self.builder);
-        let mut writer = ProduceWriter::begin(out, *first, acks);
+        let mut writer = match acks {
+            messages::Acks::Durable if self.options.stages => ProduceWriter::begin_with_stages(out, *first),
+            acks => ProduceWriter::begin(out, *first, acks),
+        };
         for (_, batch) in batches {
             builder.clear();
             let now = Timestamp::new(batch.timestamp_ms);
