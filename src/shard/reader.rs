@@ -328,7 +328,9 @@ impl Shard {
         };
         count(&self.probe.cold_reads, 1);
         let read = self.disk.read(&file, start, pieces).await.map_err(failed)?;
-        let chain = Rc::new(Chain::of_read(start, chunks, read));
+        // What lies behind the written position is not there yet, and the window outlives the moment it will be.
+        let written = usize::try_from(cold.written - start).unwrap_or(usize::MAX);
+        let chain = Rc::new(Chain::of_read(start, chunks, read.min(written)));
         if !chain.holds(position, len) {
             return Err(ReadFailure::Storage);
         }
