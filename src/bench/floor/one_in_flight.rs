@@ -1,6 +1,8 @@
 //! One message in flight: the request goes, the other side makes a block durable, the answer comes.
 //!
-//! Each turn does a bare round trip, a bare write, and the whole, so that all three see the same machine.
+//! Turns of bare round trips, bare writes and the whole alternate, so that all three see the same machine. A turn is a
+//! stretch of one kind: a thread that runs once in a while meets cold caches and an idle device, which a broker under load
+//! does not, and a floor must not be higher than what stands on it.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
@@ -45,11 +47,13 @@ fn turns(
     }
     let begun = clock::now();
     loop {
-        let trip = timed(|| bare.round_trip())?;
-        let write = timed(|| mine.write())?;
-        let whole = timed(|| durable.round_trip())?;
-        for (histogram, took) in histograms.iter_mut().zip([trip, write, trip + write, whole]) {
-            record(histogram, took);
+        let trips = stretch(|| bare.round_trip())?;
+        let writes = stretch(|| mine.write())?;
+        let wholes = stretch(|| durable.round_trip())?;
+        for ((trip, write), whole) in trips.into_iter().zip(writes).zip(wholes) {
+            for (histogram, took) in histograms.iter_mut().zip([trip, write, trip + write, whole]) {
+                record(histogram, took);
+            }
         }
         if clock::now().since(begun) >= duration {
             break;
@@ -66,8 +70,22 @@ fn turns(
     })
 }
 
-/// First turns pay for page faults and cold paths.
+/// First operations pay for page faults and cold paths.
 const WARM_UP_TURNS: usize = 20;
+
+/// Operations of one kind in a row.
+const STRETCH: usize = 50;
+
+/// Times [`STRETCH`] operations, each.
+fn stretch(mut work: impl FnMut() -> io::Result<()>) -> io::Result<[Duration; STRETCH]> {
+    let mut took = [Duration::ZERO; STRETCH];
+    // The first is cold, for the thread that asks and for the one that is asked.
+    work()?;
+    for took in &mut took {
+        *took = timed(&mut work)?;
+    }
+    Ok(took)
+}
 
 pub(super) fn timed(work: impl FnOnce() -> io::Result<()>) -> io::Result<Duration> {
     let begun = clock::now();
