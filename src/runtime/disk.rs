@@ -1,6 +1,6 @@
 //! Files on the thread's ring: direct I/O for the log, and the file system calls around it.
 //!
-//! Operations go through [`super::reactor`] and obey its invariants: what an operation names is owned by its slot until it
+//! Operations go through `runtime::reactor` and obey its invariants: what an operation names is owned by its slot until it
 //! completes. **What a cancel leaves behind.** Dropping a [`DiskRing`] future does not stop the operation; it completes in
 //! the kernel and its result is thrown away. One thread.
 #![expect(

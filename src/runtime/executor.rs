@@ -1,7 +1,7 @@
 //! Pinned executors: one thread, one core, one run queue, one ring.
 //!
 //! A [`ShardThread`] runs a glommio executor for its tasks, spawned with [`spawn`], which never leave their thread. All
-//! waiting is on our own ring ([`super::reactor`]): the reactor's idler is always runnable, so glommio never sleeps, polls
+//! waiting is on our own ring (`runtime::reactor`): the reactor's idler is always runnable, so glommio never sleeps, polls
 //! no ring of its own, and cannot fall for its fault of sleeping with runnable tasks. Its timer that would interrupt the run
 //! queue is set to never; [`yield_now`] is how a long task makes room.
 //!

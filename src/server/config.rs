@@ -53,7 +53,7 @@ section! {
     sections {
         /// The Kafka door.
         kafka: KafkaConfig;
-        /// The native door. What [kafka] says of advertising, frames, connections and time-outs holds for it, too.
+        /// The native door. What `kafka` says of advertising, frames, connections and time-outs holds for it, too.
         native: NativeConfig;
         /// The admin HTTP server.
         admin: AdminConfig;
@@ -93,7 +93,7 @@ section! {
 }
 
 section! {
-    /// The native door. What [kafka] says of advertising, frames, connections and time-outs holds for it, too.
+    /// The native door. What `kafka` says of advertising, frames, connections and time-outs holds for it, too.
     pub struct NativeConfig at [native] {
         /// Whether native clients are served at all.
         enabled: bool = true, "true|false";

@@ -7,7 +7,7 @@
 //!
 //! **Clock reads.** One for each event, not for each batch: a request is received, parsed and appended under one reading
 //! each, a completed write settles all its batches under one, and so does one write to a socket for all its answers.
-//! Instants are of one clock on all threads ([`clock`](crate::runtime::clock)), so a batch that crosses cores carries on.
+//! Instants are of one clock on all threads ([`crate::runtime::clock`]), so a batch that crosses cores carries on.
 //!
 //! **Invariants.** Recording does not allocate. Owned by the shard's thread; the control thread gets snapshots by message.
 
