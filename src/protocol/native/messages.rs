@@ -36,8 +36,8 @@ pub use subscribe::{
 };
 pub use topics::{CONFIGS_MAX, CreateTopic, DeleteTopic, TopicAnswer};
 
-use super::frame::{Frame, Kind};
-use super::pod::{ControlReader, DecodeError};
+use super::frame::{Frame, FrameWriter, Kind};
+use super::pod::{ControlReader, DecodeError, Pod, Table, pod};
 
 /// Bytes of any single text in a frame.
 pub const TEXT_BYTES_MAX: usize = 4096;
@@ -56,6 +56,29 @@ fn open<'a>(frame: &Frame<'a>, kind: Kind, flags: u16) -> Result<ControlReader<'
 /// A count as the wire has it. More than `u32::MAX` elements exceed every bound, and so does what stands for them.
 fn count_of(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+pod! {
+    /// The fixed part of every message that is one table.
+    TableHead 8 {
+        /// Rows.
+        0 entry_count: u32,
+        reserved 4
+    }
+}
+
+/// Appends the whole control part of a message that is one table.
+fn put_table<T: Pod>(writer: &mut FrameWriter<'_>, entries: &[T]) {
+    writer.pod(&TableHead {
+        entry_count: count_of(entries.len()),
+    });
+    entries.iter().for_each(|entry| writer.pod(entry));
+}
+
+/// Reads what [`put_table`] wrote, of at most `max` rows.
+fn take_table<'a, T: Pod>(reader: &mut ControlReader<'a>, max: u32) -> Result<Table<'a, T>, DecodeError> {
+    let head: TableHead = reader.pod()?;
+    reader.table(head.entry_count, max)
 }
 
 /// A text's length as the wire has it.

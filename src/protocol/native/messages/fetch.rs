@@ -5,7 +5,7 @@
 //! for: the reader skips. One batch may exceed the bounds when it is the first found, so that it cannot block a reader
 //! for ever. Any thread.
 
-use super::{count_of, open};
+use super::{count_of, open, put_table, take_table};
 use crate::base::{LogId, PartitionId, TopicId};
 use crate::protocol::native::batches::Batches;
 use crate::protocol::native::errors::ErrorCode;
@@ -40,13 +40,6 @@ pod! {
         /// First record wanted.
         24 offset: u64,
         reserved 0
-    }
-
-    /// The fixed part of an answer.
-    FetchedHead 8 {
-        /// Partitions.
-        0 entry_count: u32,
-        reserved 4
     }
 
     /// One partition of an answer or a push.
@@ -152,10 +145,7 @@ pub fn encode_fetched_before(
 ) -> Result<(), FrameError> {
     let following = entries.iter().map(|entry| entry.bytes as usize).sum();
     let mut writer = FrameWriter::begin(out, kind, correlation);
-    writer.pod(&FetchedHead {
-        entry_count: count_of(entries.len()),
-    });
-    entries.iter().for_each(|entry| writer.pod(entry));
+    put_table(&mut writer, entries);
     writer.finish_before(following)
 }
 
@@ -178,8 +168,7 @@ impl<'a> Fetched<'a> {
             _ => Kind::Fetched,
         };
         let mut reader = open(frame, kind, 0)?;
-        let head: FetchedHead = reader.pod()?;
-        let entries = reader.table::<FetchedEntry>(head.entry_count, FETCH_ENTRIES_MAX)?;
+        let entries = take_table::<FetchedEntry>(&mut reader, FETCH_ENTRIES_MAX)?;
         reader.finish()?;
         let mut left = frame.batches.len();
         for entry in entries.iter() {

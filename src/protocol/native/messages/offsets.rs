@@ -1,6 +1,6 @@
 //! Where logs begin, where they end, and where they are at a time. Any thread.
 
-use super::{count_of, open};
+use super::{open, put_table, take_table};
 use crate::base::{LogId, Offset, PartitionId, Timestamp, TopicId};
 use crate::protocol::native::errors::ErrorCode;
 use crate::protocol::native::frame::{Frame, FrameError, FrameWriter, Kind};
@@ -13,13 +13,6 @@ pub const OFFSETS_ENTRIES_MAX: u32 = 4096;
 const NOT_FOUND: u64 = u64::MAX;
 
 pod! {
-    /// The fixed part of request and answer.
-    OffsetsHead 8 {
-        /// Partitions.
-        0 entry_count: u32,
-        reserved 4
-    }
-
     /// One partition of a request.
     OffsetsEntry 32 {
         /// Its topic.
@@ -146,10 +139,7 @@ impl<'a> Offsets<'a> {
     /// `TooLarge` for more entries than any broker accepts.
     pub fn encode(out: &mut Vec<u8>, correlation: u64, entries: &[OffsetsEntry]) -> Result<(), FrameError> {
         let mut writer = FrameWriter::begin(out, Kind::Offsets, correlation);
-        writer.pod(&OffsetsHead {
-            entry_count: count_of(entries.len()),
-        });
-        entries.iter().for_each(|entry| writer.pod(entry));
+        put_table(&mut writer, entries);
         writer.finish()
     }
 
@@ -159,8 +149,7 @@ impl<'a> Offsets<'a> {
     /// See [`DecodeError`].
     pub fn decode(frame: &Frame<'a>) -> Result<Self, DecodeError> {
         let mut reader = open(frame, Kind::Offsets, 0)?;
-        let head: OffsetsHead = reader.pod()?;
-        let entries = reader.table::<OffsetsEntry>(head.entry_count, OFFSETS_ENTRIES_MAX)?;
+        let entries = take_table::<OffsetsEntry>(&mut reader, OFFSETS_ENTRIES_MAX)?;
         reader.finish()?;
         if entries.iter().any(|entry| entry.question().is_none()) {
             return Err(DecodeError::Unknown);
@@ -187,10 +176,7 @@ impl<'a> OffsetsAnswer<'a> {
         entries: &[OffsetsAnswerEntry],
     ) -> Result<(), FrameError> {
         let mut writer = FrameWriter::begin(out, Kind::OffsetsAnswer, correlation);
-        writer.pod(&OffsetsHead {
-            entry_count: count_of(entries.len()),
-        });
-        entries.iter().for_each(|entry| writer.pod(entry));
+        put_table(&mut writer, entries);
         writer.finish()
     }
 
@@ -200,8 +186,7 @@ impl<'a> OffsetsAnswer<'a> {
     /// See [`DecodeError`].
     pub fn decode(frame: &Frame<'a>) -> Result<Self, DecodeError> {
         let mut reader = open(frame, Kind::OffsetsAnswer, 0)?;
-        let head: OffsetsHead = reader.pod()?;
-        let entries = reader.table(head.entry_count, OFFSETS_ENTRIES_MAX)?;
+        let entries = take_table(&mut reader, OFFSETS_ENTRIES_MAX)?;
         reader.finish()?;
         Ok(Self { entries })
     }

@@ -8,7 +8,7 @@
 //! A partition that cannot be read any more is pushed once more with its error, and the rest goes on; when none is left,
 //! or the client unsubscribes, or the broker stops, `SubscriptionEnded` is the last frame of the subscription. Any thread.
 
-use super::{count_of, open};
+use super::{count_of, open, put_table, take_table};
 use crate::base::{LogId, PartitionId, TopicId};
 use crate::protocol::native::errors::ErrorCode;
 use crate::protocol::native::frame::{Frame, FrameError, FrameWriter, Kind};
@@ -49,13 +49,6 @@ pod! {
         /// First record wanted, if `from` is 0; else 0.
         24 offset: u64,
         reserved 0
-    }
-
-    /// The fixed part of an answer.
-    SubscribedHead 8 {
-        /// Partitions.
-        0 entry_count: u32,
-        reserved 4
     }
 
     /// One partition of an answer.
@@ -210,10 +203,7 @@ impl<'a> Subscribed<'a> {
         entries: &[SubscribedEntry],
     ) -> Result<(), FrameError> {
         let mut writer = FrameWriter::begin(out, Kind::Subscribed, subscription);
-        writer.pod(&SubscribedHead {
-            entry_count: count_of(entries.len()),
-        });
-        entries.iter().for_each(|entry| writer.pod(entry));
+        put_table(&mut writer, entries);
         writer.finish()
     }
 
@@ -223,8 +213,7 @@ impl<'a> Subscribed<'a> {
     /// See [`DecodeError`].
     pub fn decode(frame: &Frame<'a>) -> Result<Self, DecodeError> {
         let mut reader = open(frame, Kind::Subscribed, 0)?;
-        let head: SubscribedHead = reader.pod()?;
-        let entries = reader.table(head.entry_count, SUBSCRIBE_ENTRIES_MAX)?;
+        let entries = take_table(&mut reader, SUBSCRIBE_ENTRIES_MAX)?;
         reader.finish()?;
         Ok(Self { entries })
     }

@@ -246,7 +246,7 @@ fn unknown_flags_and_choices_are_refused() {
         Some(DecodeError::Unknown)
     );
     let mut out = Vec::new();
-    super::super::frame::FrameWriter::begin(&mut out, Kind::InitProducer, 1)
+    FrameWriter::begin(&mut out, Kind::InitProducer, 1)
         .with_flags(4)
         .finish()
         .unwrap();
