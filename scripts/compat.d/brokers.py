@@ -21,6 +21,8 @@ HELLO = bytes([0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 255, 255])
 # Small beside the laboratory's: nothing is measured, and builds may run beside it.
 KAFKA_HEAP = "512m"
 REBALANCE_DELAY_MS = 100
+# How often members of new groups ask for news. Five seconds by default, which tests would spend waiting.
+HEARTBEAT_MS = 500
 
 
 def maker(_place, options):
@@ -147,6 +149,8 @@ class Kafka:
             "auto.create.topics.enable": "true",
             "num.partitions": suite.partitions,
             "group.initial.rebalance.delay.ms": REBALANCE_DELAY_MS,
+            "group.consumer.heartbeat.interval.ms": HEARTBEAT_MS,
+            "group.consumer.min.heartbeat.interval.ms": HEARTBEAT_MS,
             "offsets.topic.num.partitions": 4,
             "transaction.state.log.num.partitions": 4,
             "share.coordinator.state.topic.replication.factor": 1,

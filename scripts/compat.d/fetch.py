@@ -64,10 +64,9 @@ def sdist(place, python, project, version):
     """The unpacked source distribution of a Python project; nothing of it is built or installed."""
 
     def make(directory):
-        # The archive alone: `pip download` would ask the project's build system for its dependencies.
         run(
             directory, FETCH_SECONDS, python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-            "--no-deps", "--no-build-isolation", "--no-binary", ":all:", "--dest", directory, f"{project}=={version}",
+            "--no-deps", "--no-binary", ":all:", "--dest", directory, f"{project}=={version}",
         )
         archive = next(directory.glob("*.tar.gz"))
         subprocess.run(["tar", "-xzf", archive, "--strip-components=1", "-C", directory], check=True)
