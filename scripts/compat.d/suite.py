@@ -45,6 +45,8 @@ class Suite:
     ci = False
     # Partitions of a topic that is made on first use.
     partitions = 4
+    # Whether the suite cannot bear that each core is a broker of its own.
+    one_broker = False
     case_seconds = 60
     suite_seconds = 900
 

@@ -32,6 +32,25 @@ def change(topic, *entries):
     ])]))
 
 
+def eventually(look, expected, what):
+    """What was changed may take a moment to be seen everywhere."""
+    seen = []
+
+    def same():
+        seen.append(look())
+        return seen[-1] == expected
+
+    try:
+        poll_until(same, what, 10)
+    except AssertionError:
+        expect(seen[-1], expected, what)
+
+
+def values(topic, *names):
+    got = configs(RESOURCE.TOPIC, topic)
+    return [None if got[name].is_default else got[name].value for name in names]
+
+
 @case
 def create_describe_delete(topic):
     create(topic, 3, retention_ms=1234567, cleanup_policy="delete")
@@ -65,7 +84,7 @@ def create_refuses(topic):
 @case
 def create_with_the_defaults_of_the_broker(topic):
     settle(admin().create_topics([NewTopic(topic)]))
-    expect(len(admin().list_topics(topic, timeout=SECONDS).topics[topic].partitions), 4, "partitions by default")
+    eventually(lambda: len(admin().list_topics(topic, timeout=SECONDS).topics[topic].partitions), 4, "partitions by default")
 
 
 @case
@@ -123,14 +142,12 @@ def topic_configs_are_altered_one_by_one(topic):
     create(topic, 1)
     op = AlterConfigOpType
     change(topic, (op.SET, "retention.ms", "100000"), (op.SET, "max.message.bytes", "5000"))
-    got = configs(RESOURCE.TOPIC, topic)
-    expect((got["retention.ms"].value, got["max.message.bytes"].value), ("100000", "5000"), "set")
+    eventually(lambda: values(topic, "retention.ms", "max.message.bytes"), ["100000", "5000"], "set")
     change(topic, (op.APPEND, "cleanup.policy", "compact"))
-    expect(set(configs(RESOURCE.TOPIC, topic)["cleanup.policy"].value.split(",")), {"delete", "compact"}, "appended")
+    eventually(lambda: set(values(topic, "cleanup.policy")[0].split(",")), {"delete", "compact"}, "appended")
     change(topic, (op.SUBTRACT, "cleanup.policy", "delete"), (op.DELETE, "retention.ms", None))
-    got = configs(RESOURCE.TOPIC, topic)
-    expect(got["cleanup.policy"].value, "compact", "subtracted")
-    expect((got["retention.ms"].value, got["retention.ms"].is_default), ("604800000", True), "deleted")
+    eventually(lambda: values(topic, "cleanup.policy", "retention.ms"), ["compact", None], "subtracted, deleted")
+    expect(configs(RESOURCE.TOPIC, topic)["retention.ms"].value, "604800000", "the default")
     client, errors = producer(), []
     client.produce(topic, key=b"k", value=b"x" * 6000, on_delivery=lambda e, _: errors.append(e and e.code()))
     client.flush(SECONDS)
@@ -157,8 +174,7 @@ def altering_all_configs_resets_the_others(topic):
     """AlterConfigs, the older call: what is not named goes back to its default."""
     create(topic, 1, retention_ms=5000, segment_ms=60000)
     settle(admin().alter_configs([ConfigResource(RESOURCE.TOPIC, topic, set_config={"segment.ms": "70000"})]))
-    got = configs(RESOURCE.TOPIC, topic)
-    expect((got["segment.ms"].value, got["retention.ms"].is_default), ("70000", True), "configs")
+    eventually(lambda: values(topic, "segment.ms", "retention.ms"), ["70000", None], "configs")
 
 
 @case
