@@ -108,6 +108,7 @@ class Corelog:
             "groups.initial_rebalance_delay": f"{REBALANCE_DELAY_MS}ms",
             # As often as Kafka: a suite may produce records with stamps of 1970 and expect to read them.
             "log.retention_check_interval": "5m",
+            **suite.corelog_settings,
         }
         arguments = [self._binary, "serve", "--data-dir", directory / "data"]
         for name, value in settings.items():
@@ -162,6 +163,7 @@ class Kafka:
             "transaction.state.log.num.partitions": 4,
             "share.coordinator.state.topic.replication.factor": 1,
             "share.coordinator.state.topic.min.isr": 1,
+            **suite.kafka_settings,
         }
         kept = [line for line in base.splitlines() if line.split("=")[0] not in wanted]
         properties.write_text("\n".join(kept + [f"{key}={value}" for key, value in wanted.items()]) + "\n")

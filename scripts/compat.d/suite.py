@@ -45,6 +45,10 @@ class Suite:
     ci = False
     # Partitions of a topic that is made on first use.
     partitions = 4
+    # Settings that the suite's authors gave to their broker: Kafka's names and values.
+    kafka_settings = {}
+    # The same in Corelog's words.
+    corelog_settings = {}
     # Whether the suite cannot bear that each core is a broker of its own.
     one_broker = False
     case_seconds = 60

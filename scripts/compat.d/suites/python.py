@@ -104,6 +104,8 @@ class KafkaPythonTests(Streamed):
     version = KAFKA_PYTHON
     case_seconds = 120
     suite_seconds = 1200
+    # Its own configuration of Kafka allows short sessions.
+    kafka_settings = {"group.min.session.timeout.ms": 1000}
 
     def prepare(self, place):
         self._python = fetch.venv(

@@ -11,7 +11,7 @@ async function using(client, use) {
   try {
     return await use(client)
   } finally {
-    await client.close(true)
+    await (client instanceof Admin ? client.close() : client.close(true))
   }
 }
 
@@ -23,8 +23,15 @@ const consumer = (groupId, options = {}) => new Consumer({
   heartbeatInterval: 300, maxWaitTime: 100, ...options
 })
 
-const create = (topic, partitions = 4, configs = []) =>
-  withAdmin((admin) => admin.createTopics({ topics: [topic], partitions, replicas: 1, configs }))
+// A send to a topic whose partitions are not all there yet is repeated as a whole, so it is waited for them.
+const create = (topic, partitions = 4, configs = []) => withAdmin(async (admin) => {
+  await admin.createTopics({ topics: [topic], partitions, replicas: 1, configs })
+  await until(async () => {
+    const about = (await admin.metadata({ topics: [topic], forceUpdate: true }).catch(() => null))?.topics.get(topic)
+    return about?.partitionsCount === partitions && about.partitions.every((p) => p.leader >= 0)
+  }, 'leaders')
+  await sleep(200)
+})
 
 async function collecting(client, topic, mode = MessagesStreamModes.EARLIEST, options = {}) {
   const self = { client, seen: [], errors: [] }
@@ -34,7 +41,7 @@ async function collecting(client, topic, mode = MessagesStreamModes.EARLIEST, op
   self.parts = () => (client.assignments ?? []).filter((a) => a.topic === topic).flatMap((a) => a.partitions).sort()
   self.close = async () => {
     await self.stream.close()
-    await client.close(true)
+    await (client instanceof Admin ? client.close() : client.close(true))
   }
   return self
 }
@@ -47,6 +54,9 @@ async function readAll(topic, count, options = {}) {
   same(self.seen.length, count, 'messages')
   return self.seen
 }
+
+// Once its partitions change, this client may read from the place it began at.
+const distinct = (...members) => new Set(members.flatMap((m) => m.seen).map((m) => `${m.partition}@${m.offset}`)).size
 
 const numbered = (topic, count, partitions = 4) =>
   Array.from({ length: count }, (_, n) => ({ topic, key: `k${n}`, value: `v${n}`, partition: n % partitions }))
@@ -103,12 +113,12 @@ test('too_large_is_refused', async (topic) => {
   holds(/MESSAGE_TOO_LARGE|too large|larger/i.test(text + error.stack), text)
 })
 
-for (const [kind, options] of [['classic', {}], ['kip_848', { groupProtocol: GroupProtocols.CONSUMER, sessionTimeout: undefined, heartbeatInterval: undefined }]]) {
+for (const [kind, options] of [['classic', {}], ['kip_848', { groupProtocol: GroupProtocols.CONSUMER, sessionTimeout: undefined, rebalanceTimeout: undefined, heartbeatInterval: undefined }]]) {
   test(`${kind}_group_commits_and_resumes`, async (topic) => {
     await create(topic)
     await withProducer((p) => p.send({ messages: numbered(topic, 100) }))
     const first = await collecting(consumer(topic, options), topic)
-    await until(() => first.seen.length === 100, 'all messages')
+    await until(() => distinct(first) === 100, 'all messages')
     for (const partition of [0, 1, 2, 3]) await first.seen.filter((m) => m.partition === partition).at(-1).commit()
     const committed = await first.client.listCommittedOffsets({ topics: [{ topic, partitions: [0, 1, 2, 3] }] })
     same(committed.get(topic), [25n, 25n, 25n, 25n].map(Number), 'committed')
@@ -126,12 +136,15 @@ for (const [kind, options] of [['classic', {}], ['kip_848', { groupProtocol: Gro
     const one = await collecting(consumer(topic, options), topic, MessagesStreamModes.COMMITTED, { fallbackMode: 'earliest' })
     await until(() => one.parts().length === 4, 'one has all')
     const two = await collecting(consumer(topic, options), topic, MessagesStreamModes.COMMITTED, { fallbackMode: 'earliest' })
-    await until(() => one.parts().length === 2 && two.parts().length === 2, 'two share')
-    same([...one.parts(), ...two.parts()].sort(), [0, 1, 2, 3], 'each partition once')
-    await sleep(1000)
+    await until(() => one.parts().length === 2, 'two share')
+    if (kind === 'classic') {
+      await until(() => two.parts().length === 2, 'the other half')
+      same([...one.parts(), ...two.parts()].sort(), [0, 1, 2, 3], 'each partition once')
+    }
+    await sleep(1500)
     await withProducer((p) => p.send({ messages: numbered(topic, 80) }))
-    await until(() => one.seen.length + two.seen.length >= 80, 'all messages')
-    same(new Set([...one.seen, ...two.seen].map((m) => `${m.partition}@${m.offset}`)).size, 80, 'distinct messages')
+    await until(() => distinct(one, two) >= 80, 'all messages')
+    same([distinct(one), distinct(two)], [40, 40], 'half of them each')
     await two.close()
     await until(() => one.parts().length === 4, 'one has all again')
     await one.close()
@@ -144,7 +157,7 @@ test('administration', async (topic) => withAdmin(async (admin) => {
   holds(/^[0-9a-f-]{36}$/.test(made[0].id), `id ${made[0].id}`)
   same(made[0].configuration['retention.ms'], '1000000', 'configuration in the answer')
   await fails(admin.createTopics({ topics: [topic], partitions: 1, replicas: 1 }), 'again')
-  await admin.createPartitions({ topics: [{ name: topic, count: 3, assignments: [] }] })
+  await admin.createPartitions({ topics: [{ name: topic, count: 3 }] })
   await until(async () => (await admin.metadata({ topics: [topic], forceUpdate: true })).topics.get(topic).partitionsCount === 3, 'three partitions')
   const config = async (name) => (await admin.describeConfigs({ resources: [{ resourceType: 2, resourceName: topic, configurationKeys: null }], includeSynonyms: true, includeDocumentation: true }))[0].configs.find((entry) => entry.name === name)
   same((await config('retention.ms')).value, '1000000', 'config')
@@ -180,9 +193,9 @@ test('groups_are_administered', async (topic) => {
     const listed = await admin.listGroups()
     holds(listed.get(topic)?.protocolType === 'consumer', 'listed')
     const about = (await admin.describeGroups({ groups: [topic] })).get(topic)
-    same([about.state, about.members.size], ['STABLE', 1], 'described')
+    same([about.state, about.members.size], ['Stable', 1], 'described')
     await self.close()
-    await until(async () => (await admin.describeGroups({ groups: [topic] })).get(topic).state !== 'STABLE', 'it is empty')
+    await until(async () => (await admin.describeGroups({ groups: [topic] })).get(topic).state === 'Empty', 'it is empty')
     await admin.alterConsumerGroupOffsets({ groupId: topic, topics: [{ name: topic, partitionOffsets: [{ partition: 0, offset: 7n }, { partition: 1, offset: 3n }] }] })
     const offsets = async () => (await admin.listConsumerGroupOffsets({ groups: [topic] }))[0].topics.flatMap((t) => t.partitions)
     same((await offsets()).map((p) => [p.partitionIndex, Number(p.committedOffset)]).sort(), [[0, 7], [1, 3]], 'offsets')
