@@ -307,6 +307,7 @@ impl Start<'_> {
             clean: self.clean.clone(),
             retention_check_interval: config.log.retention_check_interval.get(),
             producer_expiration: config.log.producer_id_expiration.get(),
+            groups: crate::shard::coordinator::GroupSettings::default(),
             fatal: Arc::new(move |problem| {
                 // Nobody is left to tell when the control thread has ended.
                 let _ended = events.send(Event::DiskFailed(problem));

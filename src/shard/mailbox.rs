@@ -119,12 +119,32 @@ impl Shard {
                     shard.reply(from, call, Body::Settled(ends));
                 });
             }
+            Body::Group(call_there, log, group, request) => {
+                self.reply(from, call, Body::Ack);
+                self.ask_from(from, call_there, log, &group, *request);
+            }
+            Body::GroupAnswers(answers) => {
+                self.receive_group_answers(answers);
+                self.reply(from, call, Body::Ack);
+            }
+            Body::ListGroups => {
+                let shard = Rc::clone(self);
+                executor::spawn(async move {
+                    let groups = shard.list_own_groups().await;
+                    shard.reply(from, call, Body::GroupsListed(groups));
+                });
+            }
+            Body::GroupNumbers => {
+                self.reply(from, call, Body::GroupNumbersDone(self.group_numbers()));
+            }
             body @ (Body::Produced(..)
             | Body::ReadDone(_)
             | Body::OffsetsDone(_)
             | Body::Control(_)
             | Body::ControlDone(_)
             | Body::StatsDone(_)
+            | Body::GroupsListed(_)
+            | Body::GroupNumbersDone(_)
             | Body::Settled(_)
             | Body::Ack) => unreachable!("{body:?} is not a request to a shard"),
         }

@@ -37,6 +37,7 @@ use super::request::{
 };
 use super::subscription::subscribed_topics;
 use crate::base::Timestamp;
+use crate::broker::image::Image;
 use member::Member;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -100,6 +101,8 @@ pub struct Context<'a> {
     pub config: &'a GroupConfig,
     /// The time.
     pub now: Now,
+    /// The topics there are.
+    pub image: &'a Image,
     /// Records and answers.
     pub effects: &'a mut Effects,
 }
