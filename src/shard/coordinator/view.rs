@@ -59,7 +59,11 @@ impl Shard {
         Ok(groups)
     }
 
-    pub(crate) async fn list_own_groups(self: &Rc<Self>) -> Result<Vec<ListedGroup>, GroupError> {
+    /// Every group this shard coordinates, in no order.
+    ///
+    /// # Errors
+    /// As [`list_groups`](Self::list_groups).
+    pub async fn list_own_groups(self: &Rc<Self>) -> Result<Vec<ListedGroup>, GroupError> {
         let mut groups = Vec::new();
         for hosted in self.groups.all_hosted() {
             match hosted.refusal() {
