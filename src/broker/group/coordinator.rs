@@ -14,19 +14,18 @@
 //! go on.
 
 mod calls;
+mod group;
 mod upkeep;
 
 use super::classic::{ClassicGroup, ClassicValue, Context};
-use super::offsets::{Offsets, read_value};
+use super::offsets::read_value;
 use super::record::{
     KEY_CLASSIC_GROUP, KEY_OFFSET_COMMIT, KEY_OFFSET_COMMIT_OLD, RecordError, RecordReader,
 };
-use super::request::{GroupType, ListedGroup, Now};
+use super::request::{ListedGroup, Now};
+pub use group::{Group, Members};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-
-/// Bytes a group costs beside its members and offsets, roughly.
-const GROUP_BYTES: usize = 512;
 
 /// Whether there is memory for more members and offsets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,51 +34,6 @@ pub enum Room {
     Enough,
     /// There is none: what is known goes on, nothing new is taken.
     None,
-}
-
-/// One group.
-#[derive(Clone, Debug)]
-pub struct Group {
-    /// Its members.
-    pub members: ClassicGroup,
-    /// Its offsets.
-    pub offsets: Offsets,
-    /// The deadline under which it is queued.
-    queued: Option<u64>,
-    /// The memory counted for it.
-    counted: usize,
-}
-
-impl Group {
-    fn new(members: ClassicGroup) -> Self {
-        Self {
-            members,
-            offsets: Offsets::default(),
-            queued: None,
-            counted: 0,
-        }
-    }
-
-    /// Kafka's name of its state.
-    #[must_use]
-    pub fn state_name(&self) -> &'static str {
-        self.members.state().name()
-    }
-
-    /// Members.
-    #[must_use]
-    pub fn member_count(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Nothing would be lost by forgetting it.
-    fn is_blank(&self) -> bool {
-        self.members.is_blank() && self.offsets.is_empty()
-    }
-
-    fn memory_bytes(&self) -> usize {
-        GROUP_BYTES + self.members.memory_bytes() + self.offsets.memory_bytes()
-    }
 }
 
 /// What has happened since the start.
@@ -128,12 +82,7 @@ impl Coordinator {
 
     /// The groups as a list shows them.
     pub fn list(&self) -> impl Iterator<Item = ListedGroup> {
-        self.groups.iter().map(|(id, group)| ListedGroup {
-            id: Arc::clone(id),
-            kind: GroupType::Classic,
-            protocol_type: group.members.protocol_type(),
-            state: group.members.state().name(),
-        })
+        self.groups.iter().map(|(id, group)| group.listed(id))
     }
 
     /// Applies one record of the log.
@@ -173,18 +122,22 @@ impl Coordinator {
     fn apply_classic(&mut self, id: &str, value: Option<&[u8]>) -> Result<(), RecordError> {
         let value = value.map(ClassicValue::read).transpose()?;
         let id: Arc<str> = Arc::from(id);
-        let members = match value {
-            Some(value) => value.into_group(Arc::clone(&id)),
-            None => ClassicGroup::new(Arc::clone(&id), Now::default()),
-        };
-        self.known_or_new(&id).members = members;
+        let group = self.known_or_new(&id);
+        match value {
+            Some(value) => group.members = Members::Classic(value.into_group(id)),
+            // The end of its classic members is no news to a group that has gone over to the other protocol.
+            None if group.classic().is_some() => {
+                group.members = Members::Classic(ClassicGroup::new(id, Now::default()));
+            }
+            None => {}
+        }
         Ok(())
     }
 
     fn known_or_new(&mut self, id: &str) -> &mut Group {
         if !self.groups.contains_key(id) {
             let id: Arc<str> = Arc::from(id);
-            let group = Group::new(ClassicGroup::new(Arc::clone(&id), Now::default()));
+            let group = Group::new(Members::Classic(ClassicGroup::new(Arc::clone(&id), Now::default())));
             self.groups.insert(id, group);
         }
         self.groups.get_mut(id).expect("just inserted")
@@ -196,7 +149,7 @@ impl Coordinator {
         let ids: Vec<Arc<str>> = self.groups.keys().cloned().collect();
         for id in ids {
             self.on_group(&id, cx, |group, cx| {
-                group.members.resume(cx.now);
+                group.resume(cx);
                 let gone = group.offsets.remove_where(&id, |topic, _, committed| {
                     let known = cx.image.topic(topic).map(|topic| topic.id);
                     known.is_none_or(|known| !committed.is_of(known))
@@ -220,7 +173,7 @@ impl Coordinator {
             let Some((_, id)) = self.deadlines.pop_first() else { return };
             self.on_group(&id, cx, |group, cx| {
                 group.queued = None;
-                group.members.tick(cx);
+                group.tick(cx);
             });
         }
     }
@@ -233,15 +186,15 @@ impl Coordinator {
         work: impl FnOnce(&mut Group, &mut Context<'_>) -> T,
     ) -> Option<T> {
         let group = self.groups.get_mut(id)?;
-        let generation = group.members.generation();
+        let generation = group.generation();
         let done = work(group, cx);
-        if group.members.generation() != generation {
+        if group.generation() != generation {
             self.counts.rebalances += 1;
         }
         let counted = group.memory_bytes();
         self.bytes = self.bytes - group.counted + counted;
         group.counted = counted;
-        let wake_at = group.members.wake_at();
+        let wake_at = group.wake_at();
         if wake_at.is_some_and(|at| group.queued.is_none_or(|queued| at < queued)) {
             if let Some(old) = group.queued {
                 self.deadlines.remove(&(old, Arc::clone(id)));

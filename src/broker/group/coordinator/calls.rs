@@ -1,12 +1,12 @@
 //! One request to one group: which group, whether it has to be there, and what of it is the group's and what the offsets'.
 
-use super::{Coordinator, Group, Room};
+use super::{Coordinator, Group, Members, Room};
 use crate::broker::group::classic::{ClassicGroup, Context};
 use crate::broker::group::error::GroupError;
 use crate::broker::group::offsets::{committed, key, record};
 use crate::broker::group::record::GroupRecord;
 use crate::broker::group::request::{
-    CommitPart, CommitRequest, Description, FetchRequest, FetchedOffsets, GroupReply, GroupRequest,
+    CommitPart, CommitRequest, FetchRequest, FetchedOffsets, GroupReply, GroupRequest,
     JoinRefused, JoinRequest, SyncRequest, Ticket,
 };
 use std::sync::Arc;
@@ -26,17 +26,15 @@ impl Coordinator {
             GroupRequest::Join(request) => return self.join(group, request, ticket, room, cx),
             GroupRequest::Sync(request) => return self.sync(group, request, ticket, cx),
             GroupRequest::Heartbeat(member, generation) => self
-                .on_group(group, cx, |group, cx| {
-                    group.members.heartbeat(&member, generation, cx.now)
-                })
+                .on_classic(group, cx, |group, cx| group.heartbeat(&member, generation, cx.now))
                 .unwrap_or(Err(GroupError::UnknownMember))
                 .map(|()| GroupReply::Done),
             GroupRequest::Leave(members) => self
-                .on_group(group, cx, |group, cx| group.members.leave(&members, cx))
+                .on_classic(group, cx, |group, cx| group.leave(&members, cx))
                 .map(GroupReply::Leave)
                 .ok_or(GroupError::UnknownMember),
             GroupRequest::Commit(request) => self.commit(group, request, room, cx),
-            GroupRequest::Fetch(request) => Ok(GroupReply::Fetched(self.fetch(group, request))),
+            GroupRequest::Fetch(request) => self.fetch(group, request).map(GroupReply::Fetched),
             GroupRequest::DeleteOffsets(parts) => self.delete_offsets(group, &parts, cx),
             GroupRequest::Describe => self.describe(group),
             GroupRequest::Delete => self.delete(group, cx),
@@ -69,18 +67,38 @@ impl Coordinator {
             return cx.effects.replies.push((ticket, refused));
         }
         self.create_if_absent(id, cx);
-        self.on_group(id, cx, |group, cx| group.members.join(request, ticket, cx));
+        let is_classic = self.on_classic(id, cx, |group, cx| group.join(request, ticket, cx));
+        if is_classic.is_none() {
+            let refused = JoinRefused {
+                error: GroupError::InconsistentProtocol,
+                member_id: Arc::default(),
+            };
+            cx.effects.replies.push((ticket, GroupReply::Join(Err(refused))));
+        }
+    }
+
+    /// Runs `work` on the members of a group of the classic protocol.
+    fn on_classic<T>(
+        &mut self,
+        id: &Arc<str>,
+        cx: &mut Context<'_>,
+        work: impl FnOnce(&mut ClassicGroup, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let done = self.on_group(id, cx, |group, cx| {
+            group.classic_mut().map(|members| work(members, cx))
+        });
+        done.flatten()
     }
 
     fn create_if_absent(&mut self, id: &Arc<str>, cx: &Context<'_>) {
         if !self.groups.contains_key(id) {
-            let group = Group::new(ClassicGroup::new(Arc::clone(id), cx.now));
+            let group = Group::new(Members::Classic(ClassicGroup::new(Arc::clone(id), cx.now)));
             self.groups.insert(Arc::clone(id), group);
         }
     }
 
     fn sync(&mut self, id: &Arc<str>, request: SyncRequest, ticket: Ticket, cx: &mut Context<'_>) {
-        let known = self.on_group(id, cx, |group, cx| group.members.sync(request, ticket, cx));
+        let known = self.on_classic(id, cx, |group, cx| group.sync(request, ticket, cx));
         if known.is_none() {
             let unknown = GroupReply::Sync(Err(GroupError::UnknownMember));
             cx.effects.replies.push((ticket, unknown));
@@ -102,9 +120,7 @@ impl Coordinator {
         }
         self.create_if_absent(id, cx);
         let done = self.on_group(id, cx, |group, cx| {
-            group
-                .members
-                .check_commit(&request.member, request.generation, cx.now)?;
+            group.check_commit(&request.member, request.generation, cx)?;
             let CommitRequest { expire, parts, .. } = request;
             let commit_one = |part| commit_one(id, group, part, expire, cx);
             Ok(parts.into_iter().map(commit_one).collect::<Vec<_>>())
@@ -124,9 +140,13 @@ impl Coordinator {
     }
 
     /// A group that is not there has committed nothing, and that is no error.
-    fn fetch(&self, id: &Arc<str>, request: FetchRequest) -> FetchedOffsets {
-        let offsets = self.groups.get(id).map(|group| &group.offsets);
-        match request.topics {
+    fn fetch(&self, id: &Arc<str>, request: FetchRequest) -> Result<FetchedOffsets, GroupError> {
+        let group = self.groups.get(id);
+        if let Some(group) = group {
+            group.check_fetch(request.member_id.as_deref(), request.member_epoch)?;
+        }
+        let offsets = group.map(|group| &group.offsets);
+        Ok(match request.topics {
             Some(topics) => topics
                 .into_iter()
                 .map(|(topic, partitions)| {
@@ -139,7 +159,7 @@ impl Coordinator {
                 })
                 .collect(),
             None => offsets.map(all_offsets).unwrap_or_default(),
-        }
+        })
     }
 
     fn delete_offsets(
@@ -150,9 +170,9 @@ impl Coordinator {
     ) -> Result<GroupReply, GroupError> {
         let deleted = self.on_group(id, cx, |group, cx| {
             // A group that does not consume must be empty, whatever it subscribes.
-            group.members.is_subscribed("")?;
+            group.is_subscribed("")?;
             let delete = |(topic, partition): &(Arc<str>, i32)| {
-                if group.members.is_subscribed(topic)? {
+                if group.is_subscribed(topic)? {
                     return Err(GroupError::SubscribedToTopic);
                 }
                 if group.offsets.remove(topic, *partition) {
@@ -169,14 +189,14 @@ impl Coordinator {
     }
 
     fn describe(&self, id: &Arc<str>) -> Result<GroupReply, GroupError> {
-        let group = self.groups.get(id).ok_or(GroupError::UnknownGroup)?;
-        let description: Description = group.members.describe();
+        let group = self.groups.get(id).and_then(Group::classic);
+        let description = group.ok_or(GroupError::UnknownGroup)?.describe();
         Ok(GroupReply::Described(Box::new(description)))
     }
 
     fn delete(&mut self, id: &Arc<str>, cx: &mut Context<'_>) -> Result<GroupReply, GroupError> {
         let group = self.groups.get(id).ok_or(GroupError::UnknownGroup)?;
-        if !group.members.is_empty() {
+        if !group.is_empty() {
             return Err(GroupError::NonEmpty);
         }
         self.delete_empty(id, cx);
@@ -188,7 +208,7 @@ impl Coordinator {
         self.on_group(id, cx, |group, cx| {
             let offsets = group.offsets.remove_where(id, |_, _, _| true);
             cx.effects.records.extend(offsets);
-            cx.effects.records.extend(group.members.tombstone());
+            cx.effects.records.extend(group.tombstones());
         });
         self.forget(id);
     }

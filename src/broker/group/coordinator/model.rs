@@ -207,11 +207,11 @@ impl World {
         for group in GROUPS {
             assert_eq!(self.desk.committed(group), self.committed.get(group).copied());
             let Some(known) = self.desk.coordinator.group(group) else { continue };
-            let generation = known.members.generation();
+            let generation = known.generation();
             let last = self.generations.insert(group, generation).unwrap_or(0);
             assert!(generation >= last, "{group} went from generation {last} to {generation}");
-            if known.members.state() == State::Stable {
-                let description = known.members.describe();
+            if known.classic().unwrap().state() == State::Stable {
+                let description = known.classic().unwrap().describe();
                 assert!(description.members.iter().all(|one| !one.assignment.is_empty()));
             }
         }
@@ -234,7 +234,7 @@ impl World {
 /// What must survive a crash. A rebalance that is being prepared does not.
 fn summary(desk: &Desk, group: &str) -> Option<(State, i32, Option<Arc<str>>, Description)> {
     let known = desk.coordinator.group(group)?;
-    let members = &known.members;
+    let members = known.classic()?;
     if members.state() == State::Preparing || !members.is_recorded() {
         return None;
     }
@@ -258,7 +258,7 @@ proptest! {
         }
         prop_assert_eq!(world.desk.coordinator.next_deadline(), None);
         for (id, group) in world.desk.coordinator.groups() {
-            prop_assert!(group.members.is_empty(), "{} still has members", id);
+            prop_assert!(group.is_empty(), "{} still has members", id);
         }
         world.desk.now_ms += 8 * 24 * 3600 * 1000;
         world.desk.expire();

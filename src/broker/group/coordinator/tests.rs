@@ -8,7 +8,7 @@ use std::sync::Arc;
 const RANGE: &[(&str, &str)] = &[("range", "m")];
 
 fn state(desk: &Desk, group: &str) -> Option<State> {
-    desk.coordinator.group(group).map(|group| group.members.state())
+    desk.coordinator.group(group).map(|group| group.classic().unwrap().state())
 }
 
 fn heartbeat(desk: &mut Desk, id: &str, generation: i32) -> GroupReply {
@@ -229,7 +229,7 @@ fn a_generation_is_never_used_twice_even_if_nobody_assigned_it() {
     assert_eq!(state(&desk, "g"), Some(State::Empty));
     desk.crash();
     let group = desk.coordinator.group("g").unwrap();
-    assert_eq!(group.members.generation(), generation + 2);
+    assert_eq!(group.generation(), generation + 2);
 }
 
 #[test]

@@ -15,10 +15,10 @@ impl Coordinator {
         let ids: Vec<Arc<str>> = self.groups.keys().cloned().collect();
         for id in ids {
             let left = self.on_group(&id, cx, |group, cx| {
-                if !group.members.is_empty() {
+                if !group.is_empty() {
                     return None;
                 }
-                let base = group.members.empty_since();
+                let base = group.empty_since();
                 let retention = cx.config.offsets_retention;
                 let gone = group.offsets.remove_where(&id, |_, _, committed| {
                     is_expired(committed, base.unwrap_or(committed.time), retention, cx.now)
