@@ -27,7 +27,6 @@ pub use mailbox::ShardStats;
 use crate::base::{LogId, ShardId};
 use crate::broker::image::Image;
 use crate::broker::placement::owner;
-use crate::broker::topic::TopicDefaults;
 use crate::runtime::buffer::Arena;
 use crate::runtime::disk::{DiskRing, WriteSync};
 use crate::runtime::local::{Budget, Notify, WakerList};
@@ -106,8 +105,6 @@ pub struct DoorLimits {
     pub in_flight_max: usize,
     /// Whether a Metadata request may create topics.
     pub auto_create_topics: bool,
-    /// What topics get that do not say otherwise.
-    pub topic_defaults: TopicDefaults,
     /// Partitions of a topic that does not say.
     pub num_partitions: u32,
 }

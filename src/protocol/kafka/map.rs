@@ -62,7 +62,9 @@ pub(super) const fn control_error(error: &ControlError) -> ErrorCode {
         ControlError::TopicExists(_) => ErrorCode::TopicAlreadyExists,
         ControlError::InvalidName(_) => ErrorCode::InvalidTopicException,
         ControlError::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
+        ControlError::InternalTopic(_) => ErrorCode::InvalidTopicException,
         ControlError::InvalidConfig(_) => ErrorCode::InvalidConfig,
+        ControlError::InvalidBrokerConfig(_) => ErrorCode::InvalidRequest,
         ControlError::Storage(_) => ErrorCode::KafkaStorageError,
         ControlError::Stopping => ErrorCode::NotController,
     }
@@ -110,7 +112,9 @@ pub(super) const fn producer_id_error(error: &ControlError) -> ErrorCode {
 pub(super) const fn topic_error(error: &TopicError) -> ErrorCode {
     match error {
         TopicError::Name(_) => ErrorCode::InvalidTopicException,
-        TopicError::UnknownKey(_) | TopicError::Value { .. } => ErrorCode::InvalidConfig,
+        TopicError::UnknownKey(_) | TopicError::Value { .. } | TopicError::Lags { .. } => {
+            ErrorCode::InvalidConfig
+        }
     }
 }
 

@@ -211,7 +211,9 @@ impl Shard {
             hosted.appended.notified().await;
             loop {
                 let next = hosted.pending.borrow_mut().pop_front();
-                let Some(Pending { end, answers }) = next else { break };
+                let Some(Pending { end, answers }) = next else {
+                    break;
+                };
                 match hosted.partition.settled(end).await {
                     Ok(()) => {
                         for (ticket, reply) in answers {

@@ -6,7 +6,7 @@ use super::hosted::Hosted;
 use crate::base::Timestamp;
 use crate::broker::group::coordinator::{Counts, Group};
 use crate::broker::group::error::GroupError;
-use crate::broker::group::request::{GroupRequest, GroupReply, ListedGroup};
+use crate::broker::group::request::{GroupReply, GroupRequest, ListedGroup};
 use crate::runtime::local::OneShot;
 use crate::runtime::mesh::Peer;
 use std::collections::BTreeMap;
@@ -80,8 +80,12 @@ impl Shard {
     /// Waits until what was decided so far is durable.
     async fn until_settled(self: &Rc<Self>, hosted: &Rc<Hosted>) {
         let slot = OneShot::default();
-        let ticket = self.groups.open(super::Asker::Here(slot.clone()), &GroupRequest::Describe);
-        self.act(hosted, |_, cx| cx.effects.replies.push((ticket, GroupReply::Done)));
+        let ticket = self
+            .groups
+            .open(super::Asker::Here(slot.clone()), &GroupRequest::Describe);
+        self.act(hosted, |_, cx| {
+            cx.effects.replies.push((ticket, GroupReply::Done))
+        });
         slot.take().await;
     }
 
