@@ -26,6 +26,7 @@ class Rsyslog(Program):
     name = "rsyslog"
     title = "rsyslog omkafka and imkafka of Debian"
     version = "8.2302"
+    partitions = 1
 
     def prepare(self, place):
         fetch.needs("rsyslogd")
@@ -38,6 +39,7 @@ class SyslogNg(Program):
     name = "syslog-ng"
     title = "syslog-ng kafka-c of Debian"
     version = "3.38.1"
+    partitions = 1
 
     def prepare(self, place):
         # It and rsyslog exclude one another as packages.
@@ -50,7 +52,7 @@ class SyslogNg(Program):
         return {"COMPAT_ROOT": str(self._root)}
 
 
-SYSLOG_NG = ("syslog-ng-core", "syslog-ng-mod-rdkafka", "libivykis0", "libdbi1")
+SYSLOG_NG = ("syslog-ng-core", "syslog-ng-mod-rdkafka", "libivykis0", "libpcre3")
 
 
 class FranzGo(Program):

@@ -290,7 +290,7 @@ async fn parts(consumer: &Consumer, topic: &str) -> BTreeSet<i32> {
 
 /// Polls one or two members side by side: one that joins waits in its poll for the other to join, too.
 async fn poll_all(members: &[&Consumer]) -> Result<Vec<ConsumerRecord>, Failure> {
-    let wait = Duration::from_millis(300);
+    let wait = Duration::from_millis(1500);
     match members {
         [one] => Ok(one.poll(wait).await?),
         [one, two] => {
