@@ -176,6 +176,7 @@ fn a_repeated_batch_is_answered_with_its_first_offset() {
     let outcome = Ok(Produced {
         base_offset: crate::base::Offset::new(42),
         log_start: crate::base::Offset::new(5),
+        append_time: None,
         stamps: BatchStamps {
             path: Path::Durable,
             routed: Mono::default(),
