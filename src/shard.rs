@@ -17,6 +17,7 @@ pub mod request;
 pub mod router;
 pub mod stages;
 mod topics;
+mod trim;
 pub mod watch;
 mod writer;
 

@@ -28,6 +28,7 @@
 //! out by the count, so a lie there would burn the offset space.
 
 mod builder;
+mod cleaned;
 mod record;
 
 use std::borrow::Cow;
@@ -35,6 +36,7 @@ use std::borrow::Cow;
 use thiserror::Error;
 
 pub use builder::{BuildError, KafkaBatchBuilder};
+pub use cleaned::{NO_TIMESTAMP, RewriteError, Span, gap, rewrite};
 pub use record::{Record, RecordError, RecordHeaders, Records};
 #[cfg(feature = "server")]
 pub(crate) use record::{put_varint, varint_bytes};

@@ -68,6 +68,13 @@ impl Shard {
                     shard.reply(from, call, Body::OffsetsDone(answers));
                 });
             }
+            Body::Trim(parts) => {
+                let shard = Rc::clone(self);
+                executor::spawn(async move {
+                    let starts = shard.trim_parts(parts).await;
+                    shard.reply(from, call, Body::Trimmed(starts));
+                });
+            }
             Body::Watch(id, parts) => {
                 self.reply(from, call, Body::Ack);
                 let remote = RemoteWatch {
@@ -122,6 +129,7 @@ impl Shard {
             body @ (Body::Produced(..)
             | Body::ReadDone(_)
             | Body::OffsetsDone(_)
+            | Body::Trimmed(_)
             | Body::Control(_)
             | Body::ControlDone(_)
             | Body::StatsDone(_)

@@ -156,7 +156,7 @@ impl KafkaBatchBuilder {
 }
 
 /// Fills the 21 bytes in front of the checksummed part.
-fn seal(batch: &mut [u8]) -> Result<(), BuildError> {
+pub(super) fn seal(batch: &mut [u8]) -> Result<(), BuildError> {
     let too_large = BuildError::TooLarge { bytes: batch.len() };
     let length = i32::try_from(batch.len() - kafka::LENGTH_END).map_err(|_| too_large)?;
     batch[8..12].copy_from_slice(&length.to_be_bytes());
