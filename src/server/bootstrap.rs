@@ -26,7 +26,7 @@ use crate::runtime::executor::{self, PollMode, ShardOptions};
 use crate::runtime::mesh::{Mesh, Port};
 use crate::runtime::net::BoundSocket;
 use crate::shard::request::Message;
-use crate::shard::{Advertise, Cluster, DoorLimits, Node, Shard, ShardConfig};
+use crate::shard::{Advertise, CleanerConfig, Cluster, DoorLimits, Node, Shard, ShardConfig};
 use crate::storage::layout::DataDir;
 use crate::storage::{Error as StorageError, marker, pool};
 use std::net::SocketAddr;
@@ -307,6 +307,15 @@ impl Start<'_> {
             clean: self.clean.clone(),
             retention_check_interval: config.log.retention_check_interval.get(),
             producer_expiration: config.log.producer_id_expiration.get(),
+            cleaner: CleanerConfig {
+                check_interval: config.compaction.check_interval.get(),
+                memory_bytes: as_usize(config.compaction.memory_bytes.get()),
+                bytes_per_second: config
+                    .compaction
+                    .bytes_per_second
+                    .0
+                    .map(crate::base::units::ByteSize::get),
+            },
             fatal: Arc::new(move |problem| {
                 // Nobody is left to tell when the control thread has ended.
                 let _ended = events.send(Event::DiskFailed(problem));

@@ -46,6 +46,8 @@ pub(crate) struct Partition {
     pub(crate) dirty_records: Cell<u64>,
     /// A sync of this relaxed partition is out.
     pub(crate) syncing: Cell<bool>,
+    /// The cleaner met something it cannot read here.
+    pub(crate) uncleanable: Cell<bool>,
     /// Held by who removes or replaces files of sealed segments.
     pub(crate) upkeep: Budget,
     /// Held by who writes the checkpoint file.
@@ -118,6 +120,7 @@ impl Partition {
             dirty_since: Cell::new(None),
             dirty_records: Cell::new(0),
             syncing: Cell::new(false),
+            uncleanable: Cell::new(false),
             upkeep: Budget::new(1),
             checkpointing: Budget::new(1),
             trace: Trace::default(),
