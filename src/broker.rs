@@ -6,6 +6,7 @@
 //! - [`topic`] and [`image`]: what topics there are and what their configuration comes to; one immutable image, shared.
 //! - [`cleanup`]: what `cleanup.policy` and the keys of compaction mean; [`cleaner`]: when a log is worth a pass.
 //! - [`placement`]: which shard owns a partition, a pure function.
+//! - [`group`]: consumer groups, their members and committed offsets.
 //! - [`producer_state`]: has this idempotent batch been appended before, and may it be now? One table per partition,
 //!   touched by the shard that owns it.
 //! - [`meta_store`]: topics, configs and all that is rare and must survive, as ordered keys under compare-and-swap.
@@ -15,6 +16,7 @@
 
 pub mod cleaner;
 pub mod cleanup;
+pub mod group;
 pub mod image;
 pub mod meta_store;
 pub mod placement;

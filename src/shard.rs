@@ -10,6 +10,7 @@
 
 mod append;
 mod cleaner;
+pub mod coordinator;
 mod housekeeping;
 mod mailbox;
 mod partition;
@@ -231,6 +232,8 @@ pub struct ShardConfig {
     pub producer_expiration: Duration,
     /// Bounds of the cleaner.
     pub cleaner: CleanerConfig,
+    /// What there is to know about groups.
+    pub groups: coordinator::GroupSettings,
     /// Whom to tell when the disk failed.
     pub fatal: FatalSink,
 }
@@ -285,6 +288,7 @@ pub struct Shard {
     cleaner: CleanerConfig,
     pace: cleaner::Pace,
     producer_ids: RefCell<std::ops::Range<i64>>,
+    groups: coordinator::Groups,
 }
 
 impl std::fmt::Debug for Shard {
@@ -314,6 +318,11 @@ impl Shard {
             config.pool_found,
         );
         let port = Rc::new(port);
+        let groups = coordinator::Groups::new(
+            config.groups,
+            config.memory_bytes,
+            coordinator::start_outbox(&port),
+        );
         let shard = Rc::new(Self {
             id: config.id,
             cluster: config.cluster,
@@ -349,11 +358,13 @@ impl Shard {
             dirty: RefCell::new(Vec::new()),
             dirty_work: Notify::default(),
             producer_ids: RefCell::new(0..0),
+            groups,
         });
         shard.open_owned(&config.image, config.clean.as_deref())?;
         mailbox::start(&shard);
         housekeeping::start(&shard);
         cleaner::start(&shard);
+        coordinator::start(&shard);
         Ok(shard)
     }
 

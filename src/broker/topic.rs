@@ -56,6 +56,15 @@ pub fn check_name(name: &str) -> Result<(), TopicError> {
     Ok(())
 }
 
+/// Names of the topics the broker keeps its own state in.
+const INTERNAL: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
+
+/// Whether the broker alone writes, alters and deletes the topic of that name. Clients may read it.
+#[must_use]
+pub fn is_internal(name: &str) -> bool {
+    INTERNAL.contains(&name)
+}
+
 /// The broker's defaults for what a topic does not set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TopicDefaults {

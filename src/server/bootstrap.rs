@@ -25,6 +25,7 @@ use crate::runtime::disk::WriteSync;
 use crate::runtime::executor::{self, PollMode, ShardOptions};
 use crate::runtime::mesh::{Mesh, Port};
 use crate::runtime::net::BoundSocket;
+use crate::shard::coordinator::GroupSettings;
 use crate::shard::request::Message;
 use crate::shard::{Advertise, CleanerConfig, Cluster, DoorLimits, Node, Shard, ShardConfig};
 use crate::storage::layout::DataDir;
@@ -316,6 +317,7 @@ impl Start<'_> {
                     .0
                     .map(crate::base::units::ByteSize::get),
             },
+            groups: group_settings(&config.group),
             fatal: Arc::new(move |problem| {
                 // Nobody is left to tell when the control thread has ended.
                 let _ended = events.send(Event::DiskFailed(problem));
@@ -533,6 +535,21 @@ fn topic_defaults(config: &Config) -> TopicDefaults {
         max_message_bytes: u32::try_from(config.log.max_message_bytes.get()).unwrap_or(u32::MAX),
         index_interval_bytes: config.log.index_interval_bytes.get(),
         relaxed_sync_interval: config.log.relaxed_sync_interval.get(),
+    }
+}
+
+fn group_settings(config: &config::GroupConfig) -> GroupSettings {
+    GroupSettings {
+        config: crate::broker::group::config::GroupConfig {
+            session_timeout_min: config.session_timeout_min.get(),
+            session_timeout_max: config.session_timeout_max.get(),
+            initial_rebalance_delay: config.initial_rebalance_delay.get(),
+            size_max: config.max_size,
+            offsets_retention: config.offsets_retention.get(),
+            offset_metadata_bytes_max: u32::try_from(config.offset_metadata_max.get()).unwrap_or(u32::MAX),
+        },
+        topic_partitions: config.offsets_partitions,
+        expiry_interval: config.offsets_retention_check_interval.get(),
     }
 }
 

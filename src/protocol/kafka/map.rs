@@ -7,8 +7,9 @@
 use super::errors::ErrorCode;
 use crate::base::LeaderEpoch;
 use crate::batch::kafka::KafkaBatchError;
+use crate::broker::group::error::GroupError;
 use crate::broker::topic::TopicError;
-use crate::shard::request::{ControlError, ProduceError, ReadFailure};
+use crate::shard::request::{ControlError, ProduceError, ReadFailure, TrimError};
 
 /// The code for a batch a producer may not append.
 ///
@@ -53,6 +54,16 @@ pub(super) const fn read_failure(failure: ReadFailure) -> ErrorCode {
     }
 }
 
+/// The code for a log whose start was not moved.
+pub(super) const fn trim_error(error: TrimError) -> ErrorCode {
+    match error {
+        TrimError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        TrimError::OutOfRange => ErrorCode::OffsetOutOfRange,
+        TrimError::Policy => ErrorCode::PolicyViolation,
+        TrimError::Storage => ErrorCode::KafkaStorageError,
+    }
+}
+
 /// The code for a metadata change that was refused. A stopping broker sends the client to look for a controller
 /// again, which is what it should do.
 pub(super) const fn control_error(error: &ControlError) -> ErrorCode {
@@ -64,6 +75,35 @@ pub(super) const fn control_error(error: &ControlError) -> ErrorCode {
         ControlError::InvalidConfig(_) => ErrorCode::InvalidConfig,
         ControlError::Storage(_) => ErrorCode::KafkaStorageError,
         ControlError::Stopping => ErrorCode::NotController,
+    }
+}
+
+/// The code for what a coordinator refused.
+///
+/// What does not fit one record is -1, as in Kafka: no code says it, and every client gives up on it.
+pub(super) const fn group_error(error: GroupError) -> ErrorCode {
+    match error {
+        GroupError::Loading => ErrorCode::CoordinatorLoadInProgress,
+        GroupError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+        GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+        GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+        GroupError::UnknownMember => ErrorCode::UnknownMemberId,
+        GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+        GroupError::InconsistentProtocol => ErrorCode::InconsistentGroupProtocol,
+        GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+        GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+        GroupError::GroupFull => ErrorCode::GroupMaxSizeReached,
+        GroupError::FencedInstance => ErrorCode::FencedInstanceId,
+        GroupError::NonEmpty => ErrorCode::NonEmptyGroup,
+        GroupError::UnknownGroup => ErrorCode::GroupIdNotFound,
+        GroupError::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+        GroupError::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
+        GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        GroupError::TooLarge => ErrorCode::InvalidCommitOffsetSize,
+        GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+        GroupError::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
+        GroupError::RecordTooLarge => ErrorCode::UnknownServerError,
     }
 }
 
