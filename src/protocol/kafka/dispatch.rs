@@ -14,7 +14,7 @@ use std::future::{Future, ready};
 use super::api::{ADVERTISED, ApiKey};
 use super::call::{Answer, Call, Outcome, PendingAnswer};
 use super::handlers::{
-    api_versions, create_partitions, create_topics, delete_topics, describe_cluster, describe_configs, fetch,
+    alter_configs, api_versions, create_partitions, create_topics, delete_topics, describe_cluster, describe_configs, fetch,
     find_coordinator, incremental_alter_configs, init_producer_id, list_offsets, metadata,
     offset_for_leader_epoch, produce,
 };
@@ -65,6 +65,7 @@ pub(super) async fn begin(call: Call, route: Route) -> PendingAnswer {
         ApiKey::InitProducerId => task(init_producer_id::handle(call)),
         ApiKey::OffsetForLeaderEpoch => task(offset_for_leader_epoch::handle(call)),
         ApiKey::DescribeConfigs => task(describe_configs::handle(call)),
+        ApiKey::AlterConfigs => task(alter_configs::handle(call)),
         ApiKey::CreatePartitions => task(create_partitions::handle(call)),
         ApiKey::IncrementalAlterConfigs => task(incremental_alter_configs::handle(call)),
         ApiKey::DescribeCluster => now(describe_cluster::handle(&call)),
@@ -78,7 +79,6 @@ pub(super) async fn begin(call: Call, route: Route) -> PendingAnswer {
         | ApiKey::DescribeGroups
         | ApiKey::ListGroups
         | ApiKey::DeleteRecords
-        | ApiKey::AlterConfigs
         | ApiKey::AlterReplicaLogDirs
         | ApiKey::DescribeLogDirs
         | ApiKey::DeleteGroups
