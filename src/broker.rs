@@ -9,6 +9,7 @@
 //! - [`cleanup`]: what `cleanup.policy` and the keys of compaction mean.
 //! - [`admission`]: what a topic asks of the records it takes.
 //! - [`placement`]: which shard owns a partition, a pure function.
+//! - [`group`]: consumer groups, their members and committed offsets.
 //! - [`producer_state`]: has this idempotent batch been appended before, and may it be now? One table per partition,
 //!   touched by the shard that owns it.
 //! - [`meta_store`]: topics, configs and all that is rare and must survive, as ordered keys under compare-and-swap.
@@ -21,6 +22,7 @@ pub mod broker_config;
 pub mod cleanup;
 pub mod config_change;
 pub mod config_value;
+pub mod group;
 pub mod image;
 pub mod meta_store;
 pub mod placement;

@@ -119,7 +119,10 @@ mod tests {
         assert!(rules.take_latest(Timestamp::new(13_600_000)));
         assert!(!rules.take_latest(Timestamp::new(13_600_001)));
         assert_eq!(rules.judge(false, Timestamp::new(0)), None);
-        assert_eq!(rules.judge(false, Timestamp::new(13_600_001)), Some(RecordFault::TooNew));
+        assert_eq!(
+            rules.judge(false, Timestamp::new(13_600_001)),
+            Some(RecordFault::TooNew)
+        );
     }
 
     #[test]
@@ -127,7 +130,10 @@ mod tests {
         let rules = rules(&[("message.timestamp.before.max.ms", "1000")]);
         assert!(rules.need_records());
         assert_eq!(rules.judge(true, Timestamp::new(9_999_000)), None);
-        assert_eq!(rules.judge(true, Timestamp::new(9_998_999)), Some(RecordFault::TooOld));
+        assert_eq!(
+            rules.judge(true, Timestamp::new(9_998_999)),
+            Some(RecordFault::TooOld)
+        );
         assert_eq!(rules.judge(true, Timestamp::new(-1)), None);
     }
 

@@ -121,7 +121,11 @@ pub struct Described {
 impl BrokerConfig {
     /// What the configuration file says, with nothing set at run time.
     #[must_use]
-    pub fn of_file(defaults: TopicDefaults, fixed: BTreeMap<&'static str, String>, log_filter: String) -> Self {
+    pub fn of_file(
+        defaults: TopicDefaults,
+        fixed: BTreeMap<&'static str, String>,
+        log_filter: String,
+    ) -> Self {
         Self {
             defaults,
             fixed,
@@ -169,7 +173,11 @@ impl BrokerConfig {
 
     /// The places that give a topic's key its value.
     #[must_use]
-    pub fn describe_topic_key(&self, key: &'static ConfigKey, overrides: &BTreeMap<String, String>) -> Described {
+    pub fn describe_topic_key(
+        &self,
+        key: &'static ConfigKey,
+        overrides: &BTreeMap<String, String>,
+    ) -> Described {
         let mut given = Vec::with_capacity(2);
         if let Some(value) = overrides.get(key.name) {
             given.push(Given {
@@ -263,7 +271,10 @@ impl BrokerConfig {
         if key.broker.is_some() {
             self.give_set(name, given);
         }
-        let (file, default) = ((key.default)(&self.defaults), (key.default)(&TopicDefaults::default()));
+        let (file, default) = (
+            (key.default)(&self.defaults),
+            (key.default)(&TopicDefaults::default()),
+        );
         if file != default {
             given.push(Given {
                 name,

@@ -123,8 +123,14 @@ mod tests {
     #[test]
     fn keys_are_set_and_removed() {
         let set = ConfigOperation::Set(text("2"));
-        assert_eq!(applied(&[("a", "1")], "b", set).unwrap(), r#"{"a": "1", "b": "2"}"#);
-        assert_eq!(applied(&[("a", "1")], "a", ConfigOperation::Delete).unwrap(), "{}");
+        assert_eq!(
+            applied(&[("a", "1")], "b", set).unwrap(),
+            r#"{"a": "1", "b": "2"}"#
+        );
+        assert_eq!(
+            applied(&[("a", "1")], "a", ConfigOperation::Delete).unwrap(),
+            "{}"
+        );
         assert_eq!(applied(&[], "never", ConfigOperation::Delete).unwrap(), "{}");
     }
 

@@ -153,14 +153,38 @@ mod tests {
         let policies = Domain::Words(&["compact", "delete"]);
         let words = Domain::Word(&["a", "b"]);
         for (domain, good, bad) in [
-            (Domain::Boolean, &["true", "TRUE", " false "][..], &["yes", "", "1"][..]),
-            (Domain::Int(0, INT_MAX), &["0", " 7 ", "2147483647"], &["-1", "2147483648", "x", "", "1.0"]),
+            (
+                Domain::Boolean,
+                &["true", "TRUE", " false "][..],
+                &["yes", "", "1"][..],
+            ),
+            (
+                Domain::Int(0, INT_MAX),
+                &["0", " 7 ", "2147483647"],
+                &["-1", "2147483648", "x", "", "1.0"],
+            ),
             (Domain::IntOr(-1, 1, 9), &["-1", "1", "9"], &["0", "10", "-2"]),
-            (Domain::Long(-1), &["-1", "9223372036854775807"], &["-2", "9223372036854775808", "1e3"]),
-            (Domain::Double(0.0, 1.0), &["0", "0.5", "1"], &["1.1", "-0.1", "NaN", "half"]),
+            (
+                Domain::Long(-1),
+                &["-1", "9223372036854775807"],
+                &["-2", "9223372036854775808", "1e3"],
+            ),
+            (
+                Domain::Double(0.0, 1.0),
+                &["0", "0.5", "1"],
+                &["1.1", "-0.1", "NaN", "half"],
+            ),
             (words, &["a", "b"], &["A", "", "c", "a,b"]),
-            (policies, &["", "delete", "compact, delete", "delete,delete"], &["Delete", "delete;compact", "delete,"]),
-            (Domain::Replicas, &["", "*", "0:1", "0:1, 1:0"], &["x", "0", "0:", "0:1,*"]),
+            (
+                policies,
+                &["", "delete", "compact, delete", "delete,delete"],
+                &["Delete", "delete;compact", "delete,"],
+            ),
+            (
+                Domain::Replicas,
+                &["", "*", "0:1", "0:1, 1:0"],
+                &["x", "0", "0:", "0:1,*"],
+            ),
         ] {
             for value in good {
                 assert_eq!(domain.check(value), Ok(()), "{domain:?} {value:?}");
@@ -173,7 +197,13 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_is_right() {
-        assert_eq!(Domain::Long(-1).check("x"), Err("an integer of at least -1".to_owned()));
-        assert_eq!(Domain::Word(&["a", "b"]).check("c"), Err("one of a, b".to_owned()));
+        assert_eq!(
+            Domain::Long(-1).check("x"),
+            Err("an integer of at least -1".to_owned())
+        );
+        assert_eq!(
+            Domain::Word(&["a", "b"]).check("c"),
+            Err("one of a, b".to_owned())
+        );
     }
 }

@@ -88,7 +88,9 @@ impl Image {
             self.by_id.remove(&old.id);
         }
         if let Some(shape) = shape(&topic.name) {
-            self.by_shape.entry(shape).or_insert_with(|| Arc::clone(&topic.name));
+            self.by_shape
+                .entry(shape)
+                .or_insert_with(|| Arc::clone(&topic.name));
         }
         self.by_id.insert(topic.id, topic);
     }
@@ -127,7 +129,11 @@ mod tests {
         let mut image = Image::default();
         image.put(topic("a.b", BTreeMap::new()));
         assert_eq!(image.colliding("a_b").map(|name| &**name), Some("a.b"));
-        assert_eq!(image.colliding("a.b"), None, "a name does not collide with itself");
+        assert_eq!(
+            image.colliding("a.b"),
+            None,
+            "a name does not collide with itself"
+        );
         assert_eq!(image.colliding("ab"), None);
         image.remove("a.b");
         assert_eq!(image.colliding("a_b"), None);
@@ -147,6 +153,10 @@ mod tests {
         let same = |name| Arc::ptr_eq(image.topic(name).unwrap(), before.topic(name).unwrap());
         assert_eq!((same("default"), same("own")), (false, true));
         let default = image.topic("default").unwrap();
-        assert!(image.topic_by_id(default.id).is_some_and(|topic| Arc::ptr_eq(topic, default)));
+        assert!(
+            image
+                .topic_by_id(default.id)
+                .is_some_and(|topic| Arc::ptr_eq(topic, default))
+        );
     }
 }

@@ -25,6 +25,7 @@ use crate::runtime::disk::WriteSync;
 use crate::runtime::executor::{self, PollMode, ShardOptions};
 use crate::runtime::mesh::{Mesh, Port};
 use crate::runtime::net::BoundSocket;
+use crate::shard::coordinator::GroupSettings;
 use crate::shard::request::Message;
 use crate::shard::{Advertise, Cluster, DoorLimits, Node, Shard, ShardConfig};
 use crate::storage::layout::DataDir;
@@ -307,6 +308,7 @@ impl Start<'_> {
             clean: self.clean.clone(),
             retention_check_interval: config.log.retention_check_interval.get(),
             producer_expiration: config.log.producer_id_expiration.get(),
+            groups: group_settings(&config.group),
             fatal: Arc::new(move |problem| {
                 // Nobody is left to tell when the control thread has ended.
                 let _ended = events.send(Event::DiskFailed(problem));
@@ -509,6 +511,21 @@ fn poll_mode(config: &Config, shards: usize) -> PollMode {
         config::Poll::Busy => PollMode::Spin(Duration::from_secs(1)),
         config::Poll::Adaptive if shards < CORES_FOR_POLLING => PollMode::Sleep,
         config::Poll::Adaptive => PollMode::Spin(budget),
+    }
+}
+
+fn group_settings(config: &config::GroupConfig) -> GroupSettings {
+    GroupSettings {
+        config: crate::broker::group::config::GroupConfig {
+            session_timeout_min: config.session_timeout_min.get(),
+            session_timeout_max: config.session_timeout_max.get(),
+            initial_rebalance_delay: config.initial_rebalance_delay.get(),
+            size_max: config.max_size,
+            offsets_retention: config.offsets_retention.get(),
+            offset_metadata_bytes_max: u32::try_from(config.offset_metadata_max.get()).unwrap_or(u32::MAX),
+        },
+        topic_partitions: config.offsets_partitions,
+        expiry_interval: config.offsets_retention_check_interval.get(),
     }
 }
 

@@ -80,11 +80,7 @@ impl Catalog {
     ///
     /// # Errors
     /// The store's or the file system's.
-    pub fn open(
-        data: &DataDir,
-        broker: BrokerConfig,
-        default_partitions: u32,
-    ) -> Result<Self, CatalogError> {
+    pub fn open(data: &DataDir, broker: BrokerConfig, default_partitions: u32) -> Result<Self, CatalogError> {
         let store = LocalMetaStore::open(&data.meta())?;
         let mut catalog = Self {
             store,

@@ -13,7 +13,11 @@ use std::collections::BTreeMap;
 
 /// The broker's configuration as far as the file goes, for a process with so many shards.
 pub(super) fn broker_config(config: &Config, shards: usize) -> BrokerConfig {
-    BrokerConfig::of_file(topic_defaults(config), fixed(config, shards), config.log_level.clone())
+    BrokerConfig::of_file(
+        topic_defaults(config),
+        fixed(config, shards),
+        config.log_level.clone(),
+    )
 }
 
 fn topic_defaults(config: &Config) -> TopicDefaults {
@@ -31,25 +35,39 @@ fn fixed(config: &Config, shards: usize) -> BTreeMap<&'static str, String> {
     let data = config.data_dir.display().to_string();
     let threads = shards.to_string();
     let millis = |span: TimeSpan| span.as_millis().to_string();
-    let retention_hours = config
-        .log
-        .retention_ms
-        .0
-        .map_or_else(|| "-1".to_owned(), |span| (span.as_millis() / HOUR_MS).to_string());
+    let retention_hours = config.log.retention_ms.0.map_or_else(
+        || "-1".to_owned(),
+        |span| (span.as_millis() / HOUR_MS).to_string(),
+    );
     BTreeMap::from([
-        ("auto.create.topics.enable", config.kafka.auto_create_topics.to_string()),
+        (
+            "auto.create.topics.enable",
+            config.kafka.auto_create_topics.to_string(),
+        ),
         ("connections.max.idle.ms", millis(config.kafka.idle_timeout)),
         ("log.dir", data.clone()),
         ("log.dirs", data),
-        ("log.retention.check.interval.ms", millis(config.log.retention_check_interval)),
+        (
+            "log.retention.check.interval.ms",
+            millis(config.log.retention_check_interval),
+        ),
         ("log.retention.hours", retention_hours),
         ("max.connections", config.kafka.max_connections.to_string()),
         ("num.io.threads", threads.clone()),
         ("num.network.threads", threads),
         ("num.partitions", config.kafka.num_partitions.to_string()),
-        ("producer.id.expiration.ms", millis(config.log.producer_id_expiration)),
-        ("queued.max.request.bytes", config.request_budget().get().to_string()),
-        ("socket.request.max.bytes", config.frame_bytes_max().get().to_string()),
+        (
+            "producer.id.expiration.ms",
+            millis(config.log.producer_id_expiration),
+        ),
+        (
+            "queued.max.request.bytes",
+            config.request_budget().get().to_string(),
+        ),
+        (
+            "socket.request.max.bytes",
+            config.frame_bytes_max().get().to_string(),
+        ),
     ])
 }
 

@@ -11,7 +11,7 @@ use super::stages::BatchStamps;
 use super::{Shard, count};
 use crate::base::stages::Path;
 use crate::base::{LogId, Offset, Timestamp};
-use crate::batch::TimestampType;
+use crate::batch::{Encoding, TimestampType};
 use crate::broker::producer_state::{self, SequenceError, Verdict};
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::local::OneShot;
@@ -37,6 +37,15 @@ pub(crate) struct Ticket {
     pub(crate) path: Path,
     pub(crate) routed: Mono,
     pub(crate) appended: Mono,
+}
+
+/// Who wants a batch appended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Author {
+    /// A client; refused while the disk is full.
+    Client,
+    /// The broker itself: what it must remember goes into the space that is kept free from clients.
+    Broker,
 }
 
 /// Where a ticket's batch comes from.
@@ -176,8 +185,37 @@ impl Shard {
         }
     }
 
-    /// Appends one batch; `None` when there is no memory now.
+    /// Appends a batch of the broker's own, in Kafka's encoding; waits only for memory, in line with everybody else.
+    pub(crate) async fn append_own(self: &Rc<Self>, log: LogId, batch: Vec<u8>) -> Booked {
+        let part = ProducePart {
+            log,
+            batch: 0..batch.len(),
+            encoding: Encoding::Kafka,
+        };
+        let frame = FrameBytes::new(batch);
+        let append = || self.append_by(Author::Broker, &frame, &part);
+        if self.append_gate.available() > 0
+            && let Some(booked) = append()
+        {
+            return booked;
+        }
+        let _gate = self.append_gate.acquire(1).await;
+        poll_fn(|cx| {
+            if let Some(booked) = append() {
+                return Poll::Ready(booked);
+            }
+            self.memory_freed.register(cx.waker());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Appends one batch of a client; `None` when there is no memory now.
     fn append_one(self: &Rc<Self>, frame: &FrameBytes, part: &ProducePart) -> Option<Booked> {
+        self.append_by(Author::Client, frame, part)
+    }
+
+    fn append_by(self: &Rc<Self>, author: Author, frame: &FrameBytes, part: &ProducePart) -> Option<Booked> {
         if self.failed.get() || self.sealed.get() {
             return Some(Err(ProduceError::Storage));
         }
@@ -221,7 +259,7 @@ impl Shard {
                 Err(error) => return Some(Err(map_sequence(error))),
             }
         }
-        if self.below_floor.get() || self.without_room.get() > 0 {
+        if author == Author::Client && (self.below_floor.get() || self.without_room.get() > 0) {
             return Some(Err(ProduceError::DiskFull));
         }
         let appended = loop {
@@ -244,8 +282,10 @@ impl Shard {
                 .borrow_mut()
                 .record(producer, record_count, placement, now);
         }
-        count(&self.probe.records_produced, u64::from(record_count));
-        count(&self.probe.bytes_produced, batch.total_bytes());
+        if author == Author::Client {
+            count(&self.probe.records_produced, u64::from(record_count));
+            count(&self.probe.bytes_produced, batch.total_bytes());
+        }
         self.note_cached(&partition);
         if path == Path::Relaxed {
             self.note_dirty(&partition, u64::from(record_count));

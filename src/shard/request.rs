@@ -4,6 +4,8 @@ use crate::base::{LeaderEpoch, LogId, Offset, ProducerId, Timestamp};
 use crate::batch::Encoding;
 use crate::broker::broker_config::Scope;
 use crate::broker::config_change::Alteration;
+use crate::broker::group::error::GroupError;
+use crate::broker::group::request::{GroupReply, GroupRequest, ListedGroup};
 use crate::broker::image::Image;
 use crate::runtime::clock::Mono;
 use crate::storage::read::ReadFormat;
@@ -291,6 +293,18 @@ pub enum Body {
     Settle,
     /// To [`Body::Settle`].
     Settled(Vec<crate::storage::marker::CleanEnd>),
+    /// Ask a group kept in this log, under the asker's number. Acknowledged at once; answered by [`Body::GroupAnswers`].
+    Group(u64, LogId, Arc<str>, Box<GroupRequest>),
+    /// Answers to [`Body::Group`], by the asker's numbers.
+    GroupAnswers(Vec<(u64, GroupReply)>),
+    /// List the groups you coordinate.
+    ListGroups,
+    /// To [`Body::ListGroups`].
+    GroupsListed(Result<Vec<ListedGroup>, GroupError>),
+    /// From the control thread: members and committed offsets of your groups, please.
+    GroupNumbers,
+    /// To [`Body::GroupNumbers`].
+    GroupNumbersDone(Vec<super::coordinator::view::GroupNumbers>),
     /// Done, nothing to say.
     Ack,
 }

@@ -68,9 +68,8 @@ fn a_topics_value_comes_from_the_nearest_place_and_all_are_told() {
 
 #[test]
 fn settings_follow_the_same_order() {
-    let retention = |config: &BrokerConfig, overrides: &[(&str, &str)]| {
-        config.topic_settings(&map(overrides)).retention
-    };
+    let retention =
+        |config: &BrokerConfig, overrides: &[(&str, &str)]| config.topic_settings(&map(overrides)).retention;
     let week = Some(Duration::from_secs(7 * 24 * 3600));
     let config = BrokerConfig::default();
     assert_eq!(retention(&config, &[]), week);
@@ -78,7 +77,10 @@ fn settings_follow_the_same_order() {
     assert_eq!(retention(&config, &[]), Some(Duration::from_millis(8)));
     let config = config.with(Scope::Node, map(&[("log.retention.ms", "-1")]));
     assert_eq!(retention(&config, &[]), None);
-    assert_eq!(retention(&config, &[("retention.ms", "6")]), Some(Duration::from_millis(6)));
+    assert_eq!(
+        retention(&config, &[("retention.ms", "6")]),
+        Some(Duration::from_millis(6))
+    );
     let config = config
         .with(Scope::Node, BTreeMap::new())
         .with(Scope::Cluster, BTreeMap::new());
@@ -88,7 +90,10 @@ fn settings_follow_the_same_order() {
 #[test]
 fn what_the_file_says_is_static_unless_it_is_the_default() {
     let config = BrokerConfig {
-        fixed: BTreeMap::from([("num.partitions", "3".to_owned()), ("auto.create.topics.enable", "true".to_owned())]),
+        fixed: BTreeMap::from([
+            ("num.partitions", "3".to_owned()),
+            ("auto.create.topics.enable", "true".to_owned()),
+        ]),
         ..BrokerConfig::default()
     };
     let of_node = BTreeMap::from([("node.id", "1".to_owned())]);
@@ -96,7 +101,10 @@ fn what_the_file_says_is_static_unless_it_is_the_default() {
     let found = |name: &str| places(all.iter().find(|key| key.name == name).unwrap());
     assert_eq!(
         found("num.partitions"),
-        [("num.partitions", "3", Origin::File), ("num.partitions", "1", Origin::Default)]
+        [
+            ("num.partitions", "3", Origin::File),
+            ("num.partitions", "1", Origin::Default)
+        ]
     );
     assert_eq!(
         found("auto.create.topics.enable"),
@@ -118,13 +126,19 @@ fn all_brokers_have_what_was_set_for_all_and_nothing_else() {
 
 #[test]
 fn only_defaults_of_topics_can_be_changed() {
-    assert_eq!(check(&map(&[("log.retention.ms", "1"), ("compression.type", "gzip")])), Ok(()));
+    assert_eq!(
+        check(&map(&[("log.retention.ms", "1"), ("compression.type", "gzip")])),
+        Ok(())
+    );
     assert_eq!(check(&map(&[("leader.replication.throttled.rate", "1")])), Ok(()));
     assert!(matches!(
         check(&map(&[("num.partitions", "1")])),
         Err(BrokerConfigError::Fixed(_))
     ));
-    assert!(matches!(check(&map(&[("nope", "1")])), Err(BrokerConfigError::Unknown(_))));
+    assert!(matches!(
+        check(&map(&[("nope", "1")])),
+        Err(BrokerConfigError::Unknown(_))
+    ));
     assert!(matches!(
         check(&map(&[("log.retention.ms", "x")])),
         Err(BrokerConfigError::Value { .. })
@@ -134,9 +148,18 @@ fn only_defaults_of_topics_can_be_changed() {
 #[test]
 fn lists_are_told_from_other_keys() {
     let config = BrokerConfig::default().with(Scope::Cluster, map(&[("log.cleanup.policy", "compact")]));
-    assert_eq!(config.list(Scope::Cluster, "log.cleanup.policy").as_deref(), Some("compact"));
-    assert_eq!(config.list(Scope::Node, "log.cleanup.policy").as_deref(), Some("delete"));
+    assert_eq!(
+        config.list(Scope::Cluster, "log.cleanup.policy").as_deref(),
+        Some("compact")
+    );
+    assert_eq!(
+        config.list(Scope::Node, "log.cleanup.policy").as_deref(),
+        Some("delete")
+    );
     assert_eq!(config.list(Scope::Node, "log.retention.ms"), None);
-    assert_eq!(config.topic_list("cleanup.policy", &BTreeMap::new()).as_deref(), Some("compact"));
+    assert_eq!(
+        config.topic_list("cleanup.policy", &BTreeMap::new()).as_deref(),
+        Some("compact")
+    );
     assert_eq!(config.topic_list("retention.ms", &BTreeMap::new()), None);
 }

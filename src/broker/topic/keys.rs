@@ -393,7 +393,12 @@ mod tests {
 
     #[test]
     fn defaults_are_kafkas_where_ours_are_not_documented_to_differ() {
-        let ours = ["segment.bytes", "index.interval.bytes", "preallocate", "corelog.durability"];
+        let ours = [
+            "segment.bytes",
+            "index.interval.bytes",
+            "preallocate",
+            "corelog.durability",
+        ];
         let kafkas = [
             ("cleanup.policy", "delete"),
             ("compression.gzip.level", "-1"),

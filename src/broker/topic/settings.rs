@@ -160,8 +160,7 @@ impl<'a> Reading<'a> {
 
     /// A bound where a negative number means none.
     fn limit(&self, name: &str, default: Option<u64>) -> Option<u64> {
-        self.long(name)
-            .map_or(default, |value| u64::try_from(value).ok())
+        self.long(name).map_or(default, |value| u64::try_from(value).ok())
     }
 
     fn millis(&self, name: &str) -> Option<Duration> {
@@ -221,7 +220,11 @@ fn compression(read: &Reading<'_>) -> StoredCompression {
         Some("zstd") => Compression::Zstd,
         _ => return StoredCompression::Producer,
     };
-    debug_assert_eq!(COMPRESSION_TYPES.len(), Compression::ALL.len() + 1, "each is read above");
+    debug_assert_eq!(
+        COMPRESSION_TYPES.len(),
+        Compression::ALL.len() + 1,
+        "each is read above"
+    );
     let level = |name| read.long(name).and_then(|level| i32::try_from(level).ok());
     let level = match codec {
         Compression::Gzip => level("compression.gzip.level").filter(|level| *level > 0),

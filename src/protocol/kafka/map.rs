@@ -7,6 +7,7 @@
 use super::errors::ErrorCode;
 use crate::base::LeaderEpoch;
 use crate::batch::kafka::KafkaBatchError;
+use crate::broker::group::error::GroupError;
 use crate::broker::topic::TopicError;
 use crate::shard::request::{ControlError, ProduceError, ReadFailure};
 
@@ -69,6 +70,35 @@ pub(super) const fn control_error(error: &ControlError) -> ErrorCode {
     }
 }
 
+/// The code for what a coordinator refused.
+///
+/// What does not fit one record is -1, as in Kafka: no code says it, and every client gives up on it.
+pub(super) const fn group_error(error: GroupError) -> ErrorCode {
+    match error {
+        GroupError::Loading => ErrorCode::CoordinatorLoadInProgress,
+        GroupError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+        GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+        GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+        GroupError::UnknownMember => ErrorCode::UnknownMemberId,
+        GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+        GroupError::InconsistentProtocol => ErrorCode::InconsistentGroupProtocol,
+        GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+        GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+        GroupError::GroupFull => ErrorCode::GroupMaxSizeReached,
+        GroupError::FencedInstance => ErrorCode::FencedInstanceId,
+        GroupError::NonEmpty => ErrorCode::NonEmptyGroup,
+        GroupError::UnknownGroup => ErrorCode::GroupIdNotFound,
+        GroupError::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+        GroupError::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
+        GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        GroupError::TooLarge => ErrorCode::InvalidCommitOffsetSize,
+        GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+        GroupError::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
+        GroupError::RecordTooLarge => ErrorCode::UnknownServerError,
+    }
+}
+
 /// The code for a producer id that could not be had. Producers take "still loading" as "ask again", while
 /// `NOT_CONTROLLER` would be the end of them.
 pub(super) const fn producer_id_error(error: &ControlError) -> ErrorCode {
@@ -84,7 +114,7 @@ pub(super) const fn topic_error(error: &TopicError) -> ErrorCode {
         TopicError::Name(_) => ErrorCode::InvalidTopicException,
         TopicError::UnknownKey(_) | TopicError::Value { .. } | TopicError::Lags { .. } => {
             ErrorCode::InvalidConfig
-        },
+        }
     }
 }
 

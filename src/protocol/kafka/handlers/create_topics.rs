@@ -104,7 +104,10 @@ fn check(cluster: &Cluster, image: &Image, topic: &CreatableTopic<'_>) -> Result
         return Err(Fault::new(ErrorCode::TopicAlreadyExists, message));
     }
     if let Some(taken) = image.colliding(topic.name) {
-        let message = format!("topic {:?} collides with the existing topic {taken:?}", topic.name);
+        let message = format!(
+            "topic {:?} collides with the existing topic {taken:?}",
+            topic.name
+        );
         return Err(Fault::new(ErrorCode::InvalidTopicException, message));
     }
     let partitions = if topic.assignments.is_empty() {

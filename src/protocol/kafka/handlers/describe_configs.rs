@@ -96,7 +96,9 @@ fn describe(
         }
         RESOURCE_GROUP | RESOURCE_CLIENT_METRICS => Vec::new(),
         other => {
-            return Err(invalid(format!("resources of type {other} have no configuration here")));
+            return Err(invalid(format!(
+                "resources of type {other} have no configuration here"
+            )));
         }
     };
     if let Some(keys) = &resource.configuration_keys {
@@ -183,7 +185,10 @@ mod tests {
 
     #[test]
     fn keys_asked_for_are_picked_and_unknown_ones_left_out() {
-        assert_eq!(outcome(4, "0", Some(vec!["node.id", "nope", "log.retention.ms"])), Ok(2));
+        assert_eq!(
+            outcome(4, "0", Some(vec!["node.id", "nope", "log.retention.ms"])),
+            Ok(2)
+        );
         assert_eq!(outcome(4, "0", Some(vec![])), Ok(0));
         assert_eq!(outcome(4, "", None), Ok(0));
         assert_eq!(outcome(8, "0", None), Ok(1));

@@ -73,7 +73,10 @@ mod tests {
     #[test]
     fn only_a_removal_comes_without_a_value() {
         assert_eq!(code(&[]), 0);
-        assert_eq!(code(&[("a", 0, Some("1")), ("b", 1, None), ("c", 1, Some("1"))]), 0);
+        assert_eq!(
+            code(&[("a", 0, Some("1")), ("b", 1, None), ("c", 1, Some("1"))]),
+            0
+        );
         assert_eq!(code(&[("a", 2, Some("1")), ("b", 3, Some("1"))]), 0);
         for operation in [0, 2, 3] {
             assert_eq!(code(&[("a", operation, None)]), 42, "{operation}");

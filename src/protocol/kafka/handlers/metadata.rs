@@ -117,7 +117,9 @@ async fn find<'a>(
         }
         found.push(match (topic.name, topic.topic_id) {
             (Some(name), TopicId::NIL) => match by_name(image, name) {
-                Found::NoName(name, ErrorCode::UnknownTopicOrPartition) if may_create > 0 && !is_internal(name) => {
+                Found::NoName(name, ErrorCode::UnknownTopicOrPartition)
+                    if may_create > 0 && !is_internal(name) =>
+                {
                     may_create -= 1;
                     create(call, name).await
                 }
@@ -162,7 +164,9 @@ async fn create<'a>(call: &Call, name: &'a str) -> Found<'a> {
         Ok(ControlReply::Topic(topic)) => Found::Topic(topic),
         // Somebody else was faster: theirs is in the newest image.
         Err(ControlError::TopicExists(_)) => by_name(&call.shard.image(), name),
-        Ok(ControlReply::ProducerIds(_) | ControlReply::Altered) => Found::NoName(name, ErrorCode::UnknownServerError),
+        Ok(ControlReply::ProducerIds(_) | ControlReply::Altered) => {
+            Found::NoName(name, ErrorCode::UnknownServerError)
+        }
         Err(error) => Found::NoName(name, Fault::from(error).code),
     }
 }
