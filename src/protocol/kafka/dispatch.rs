@@ -14,8 +14,8 @@ use std::future::{Future, ready};
 use super::api::{ADVERTISED, ApiKey};
 use super::call::{Answer, Call, Outcome, PendingAnswer};
 use super::handlers::{
-    api_versions, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_groups, fetch, find_coordinator, heartbeat,
+    alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_records,
+    delete_topics, describe_cluster, describe_configs, describe_groups, fetch, find_coordinator, heartbeat,
     incremental_alter_configs, init_producer_id, join_group, leave_group, list_groups, list_offsets,
     metadata, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
 };
@@ -66,6 +66,7 @@ pub(super) async fn begin(call: Call, route: Route) -> PendingAnswer {
         ApiKey::InitProducerId => task(init_producer_id::handle(call)),
         ApiKey::OffsetForLeaderEpoch => task(offset_for_leader_epoch::handle(call)),
         ApiKey::DescribeConfigs => task(describe_configs::handle(call)),
+        ApiKey::AlterConfigs => task(alter_configs::handle(call)),
         ApiKey::CreatePartitions => task(create_partitions::handle(call)),
         ApiKey::IncrementalAlterConfigs => task(incremental_alter_configs::handle(call)),
         ApiKey::OffsetCommit => task(offset_commit::handle(call)),
@@ -81,8 +82,7 @@ pub(super) async fn begin(call: Call, route: Route) -> PendingAnswer {
         ApiKey::DeleteRecords => task(delete_records::handle(call)),
         ApiKey::DescribeCluster => now(describe_cluster::handle(&call)),
         // Known to the codec, not advertised: `route` refuses them before they come here.
-        ApiKey::AlterConfigs
-        | ApiKey::AlterReplicaLogDirs
+        ApiKey::AlterReplicaLogDirs
         | ApiKey::DescribeLogDirs
         | ApiKey::ElectLeaders
         | ApiKey::AlterPartitionReassignments
