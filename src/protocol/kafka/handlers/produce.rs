@@ -4,7 +4,7 @@
 //! the connection's reader awaits it. The future it returns waits until they are durable and makes the answer.
 //!
 //! **The checks**, in Kafka's order, each with its code: acks (21, whole request), transactions (53, whole request:
-//! there are none yet), topic and partition (3), and then [`check_batch`] for what is inside.
+//! there are none yet), topic and partition (3, or 100 for an id), and then [`check_batch`] for what is inside.
 //!
 //! **Cost.** A request of one partition allocates the part list the shard takes, the boxed second stage and the
 //! answer. Topic names are not copied: the frame is decoded a second time for the answer, in about 100 ns.
@@ -36,6 +36,9 @@ use crate::shard::{PendingProduce, count};
 
 /// First version whose clients know zstd.
 const ZSTD_SINCE: i16 = 7;
+
+/// First version that names topics by id.
+const TOPIC_IDS_SINCE: i16 = 13;
 
 /// Partitions of a request whose fate is kept without an allocation.
 const FATES_INLINE: usize = 4;
@@ -150,9 +153,13 @@ fn check_partition<'a>(
     partition: &PartitionProduceData<'a>,
     version: i16,
 ) -> Result<(crate::base::LogId, KafkaBatch<'a>), Refusal> {
-    let found = image
-        .topic(topic.name)
-        .and_then(|found| Some((log_of(found, partition.index)?, &found.settings)));
+    let found = if version < TOPIC_IDS_SINCE {
+        image.topic(topic.name)
+    } else {
+        let found = image.topic_by_id(topic.topic_id);
+        Some(found.ok_or(ErrorCode::UnknownTopicId)?)
+    };
+    let found = found.and_then(|found| Some((log_of(found, partition.index)?, &found.settings)));
     let Some((log, settings)) = found else {
         return Err(ErrorCode::UnknownTopicOrPartition.into());
     };
