@@ -14,9 +14,10 @@ use std::future::{Future, ready};
 use super::api::{ADVERTISED, ApiKey};
 use super::call::{Answer, Call, Outcome, PendingAnswer};
 use super::handlers::{
-    api_versions, create_partitions, create_topics, delete_topics, describe_cluster, describe_configs, fetch,
-    find_coordinator, incremental_alter_configs, init_producer_id, list_offsets, metadata,
-    offset_for_leader_epoch, produce,
+    api_versions, create_partitions, create_topics, delete_groups, delete_topics, describe_cluster,
+    describe_configs, describe_groups, fetch, find_coordinator, heartbeat, incremental_alter_configs,
+    init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata, offset_commit,
+    offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
 };
 use super::header::RequestHeader;
 use crate::runtime::executor;
@@ -58,7 +59,7 @@ pub(super) async fn begin(call: Call, route: Route) -> PendingAnswer {
         ApiKey::Fetch => task(fetch::handle(call)),
         ApiKey::ListOffsets => task(list_offsets::handle(call)),
         ApiKey::Metadata => task(metadata::handle(call)),
-        ApiKey::FindCoordinator => now(find_coordinator::handle(&call)),
+        ApiKey::FindCoordinator => task(find_coordinator::handle(call)),
         ApiKey::ApiVersions => now(api_versions::handle(&call)),
         ApiKey::CreateTopics => task(create_topics::handle(call)),
         ApiKey::DeleteTopics => task(delete_topics::handle(call)),
@@ -67,25 +68,25 @@ pub(super) async fn begin(call: Call, route: Route) -> PendingAnswer {
         ApiKey::DescribeConfigs => task(describe_configs::handle(call)),
         ApiKey::CreatePartitions => task(create_partitions::handle(call)),
         ApiKey::IncrementalAlterConfigs => task(incremental_alter_configs::handle(call)),
+        ApiKey::OffsetCommit => task(offset_commit::handle(call)),
+        ApiKey::OffsetFetch => task(offset_fetch::handle(call)),
+        ApiKey::JoinGroup => task(join_group::handle(call)),
+        ApiKey::Heartbeat => task(heartbeat::handle(call)),
+        ApiKey::LeaveGroup => task(leave_group::handle(call)),
+        ApiKey::SyncGroup => task(sync_group::handle(call)),
+        ApiKey::DescribeGroups => task(describe_groups::handle(call)),
+        ApiKey::ListGroups => task(list_groups::handle(call)),
+        ApiKey::DeleteGroups => task(delete_groups::handle(call)),
+        ApiKey::OffsetDelete => task(offset_delete::handle(call)),
         ApiKey::DescribeCluster => now(describe_cluster::handle(&call)),
         // Known to the codec, not advertised: `route` refuses them before they come here.
-        ApiKey::OffsetCommit
-        | ApiKey::OffsetFetch
-        | ApiKey::JoinGroup
-        | ApiKey::Heartbeat
-        | ApiKey::LeaveGroup
-        | ApiKey::SyncGroup
-        | ApiKey::DescribeGroups
-        | ApiKey::ListGroups
-        | ApiKey::DeleteRecords
+        ApiKey::DeleteRecords
         | ApiKey::AlterConfigs
         | ApiKey::AlterReplicaLogDirs
         | ApiKey::DescribeLogDirs
-        | ApiKey::DeleteGroups
         | ApiKey::ElectLeaders
         | ApiKey::AlterPartitionReassignments
         | ApiKey::ListPartitionReassignments
-        | ApiKey::OffsetDelete
         | ApiKey::DescribeProducers
         | ApiKey::ConsumerGroupHeartbeat
         | ApiKey::ConsumerGroupDescribe

@@ -214,6 +214,7 @@ impl Session {
             }
         };
         self.sequence += 1;
+        let memory = Rc::new(RefCell::new(memory));
         if api != ApiKey::Fetch {
             self.outbox.hasten(self.sequence);
         }
@@ -228,6 +229,8 @@ impl Session {
             outbox: Rc::clone(&self.outbox),
             sequence: self.sequence,
             frame: Arc::new(frame),
+            peer: self.stream.peer(),
+            memory: Rc::clone(&memory),
         };
         let answer = dispatch::begin(call, route).await;
         self.outbox.push(self.sequence, answer, Held { memory });
