@@ -5,11 +5,12 @@
 //! compile until someone has decided. Pure; any thread.
 
 use super::errors::ErrorCode;
+use super::fetch_session::SessionError;
 use crate::base::LeaderEpoch;
 use crate::batch::kafka::KafkaBatchError;
 use crate::broker::group::error::GroupError;
 use crate::broker::topic::TopicError;
-use crate::shard::request::{ControlError, ProduceError, ReadFailure};
+use crate::shard::request::{ControlError, ProduceError, ReadFailure, TrimError};
 
 /// The code for a batch a producer may not append.
 ///
@@ -51,6 +52,25 @@ pub(super) const fn read_failure(failure: ReadFailure) -> ErrorCode {
         ReadFailure::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
         ReadFailure::OutOfRange => ErrorCode::OffsetOutOfRange,
         ReadFailure::Storage => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// The code for a log whose start was not moved.
+pub(super) const fn trim_error(error: TrimError) -> ErrorCode {
+    match error {
+        TrimError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        TrimError::OutOfRange => ErrorCode::OffsetOutOfRange,
+        TrimError::Policy => ErrorCode::PolicyViolation,
+        TrimError::Storage => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// The code for a fetch request that cannot continue its session: the client starts a new one.
+pub(super) const fn session_error(error: SessionError) -> ErrorCode {
+    match error {
+        SessionError::Unknown => ErrorCode::FetchSessionIdNotFound,
+        SessionError::Epoch => ErrorCode::InvalidFetchSessionEpoch,
+        SessionError::MixedTopics => ErrorCode::FetchSessionTopicIdError,
     }
 }
 
