@@ -9,6 +9,7 @@
 //! locally or put into the ring of its owner. An ack leaves only after the owner saw the durable end pass the batch.
 
 mod append;
+pub mod coordinator;
 mod housekeeping;
 mod mailbox;
 mod partition;
@@ -26,7 +27,6 @@ pub use mailbox::ShardStats;
 use crate::base::{LogId, ShardId};
 use crate::broker::image::Image;
 use crate::broker::placement::owner;
-use crate::broker::topic::TopicDefaults;
 use crate::runtime::buffer::Arena;
 use crate::runtime::disk::{DiskRing, WriteSync};
 use crate::runtime::local::{Budget, Notify, WakerList};
@@ -105,8 +105,6 @@ pub struct DoorLimits {
     pub in_flight_max: usize,
     /// Whether a Metadata request may create topics.
     pub auto_create_topics: bool,
-    /// What topics get that do not say otherwise.
-    pub topic_defaults: TopicDefaults,
     /// Partitions of a topic that does not say.
     pub num_partitions: u32,
 }
@@ -216,6 +214,8 @@ pub struct ShardConfig {
     pub retention_check_interval: Duration,
     /// Idempotent producers silent for this long are forgotten.
     pub producer_expiration: Duration,
+    /// What there is to know about groups.
+    pub groups: coordinator::GroupSettings,
     /// Whom to tell when the disk failed.
     pub fatal: FatalSink,
 }
@@ -268,6 +268,7 @@ pub struct Shard {
     dirty_work: Notify,
     cold: reader::ColdReads,
     producer_ids: RefCell<std::ops::Range<i64>>,
+    groups: coordinator::Groups,
 }
 
 impl std::fmt::Debug for Shard {
@@ -297,6 +298,11 @@ impl Shard {
             config.pool_found,
         );
         let port = Rc::new(port);
+        let groups = coordinator::Groups::new(
+            config.groups,
+            config.memory_bytes,
+            coordinator::start_outbox(&port),
+        );
         let shard = Rc::new(Self {
             id: config.id,
             cluster: config.cluster,
@@ -330,10 +336,12 @@ impl Shard {
             dirty: RefCell::new(Vec::new()),
             dirty_work: Notify::default(),
             producer_ids: RefCell::new(0..0),
+            groups,
         });
         shard.open_owned(&config.image, config.clean.as_deref())?;
         mailbox::start(&shard);
         housekeeping::start(&shard);
+        coordinator::start(&shard);
         Ok(shard)
     }
 

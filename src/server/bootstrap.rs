@@ -14,10 +14,10 @@ use super::catalog::{Catalog, make_places};
 use super::checks;
 use super::config::{self, Config};
 use super::control::Control;
+use super::kafka_names;
 use super::lock::DataLock;
 use super::{ServeError, checks::Report};
 use crate::base::ShardId;
-use crate::broker::topic::TopicDefaults;
 use crate::protocol::door::ConnectionLimit;
 use crate::protocol::{kafka, native};
 use crate::runtime::clock::{self, Mono};
@@ -25,6 +25,7 @@ use crate::runtime::disk::WriteSync;
 use crate::runtime::executor::{self, PollMode, ShardOptions};
 use crate::runtime::mesh::{Mesh, Port};
 use crate::runtime::net::BoundSocket;
+use crate::shard::coordinator::GroupSettings;
 use crate::shard::request::Message;
 use crate::shard::{Advertise, Cluster, DoorLimits, Node, Shard, ShardConfig};
 use crate::storage::layout::DataDir;
@@ -83,7 +84,8 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     make_places(&data)?;
     let lock = DataLock::take(&data)?;
     raise_open_files();
-    let catalog = Catalog::open(&data, topic_defaults(config), config.kafka.num_partitions)?;
+    let broker = kafka_names::broker_config(config, cores.len());
+    let catalog = Catalog::open(&data, broker, config.kafka.num_partitions)?;
     let sockets = Sockets::bind(config, cores.len())?;
     let clean = marker::take(&data.marker())?.map(Arc::new);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -292,7 +294,6 @@ impl Start<'_> {
                 frame_timeout: config.kafka.frame_timeout.get(),
                 in_flight_max: config.kafka.in_flight_max as usize,
                 auto_create_topics: config.kafka.auto_create_topics,
-                topic_defaults: topic_defaults(config),
                 num_partitions: config.kafka.num_partitions,
             },
             data: self.data.clone(),
@@ -307,6 +308,7 @@ impl Start<'_> {
             clean: self.clean.clone(),
             retention_check_interval: config.log.retention_check_interval.get(),
             producer_expiration: config.log.producer_id_expiration.get(),
+            groups: group_settings(&config.group),
             fatal: Arc::new(move |problem| {
                 // Nobody is left to tell when the control thread has ended.
                 let _ended = events.send(Event::DiskFailed(problem));
@@ -512,18 +514,18 @@ fn poll_mode(config: &Config, shards: usize) -> PollMode {
     }
 }
 
-fn topic_defaults(config: &Config) -> TopicDefaults {
-    TopicDefaults {
-        segment_bytes: config.log.segment_bytes.get(),
-        retention_bytes: config
-            .log
-            .retention_bytes
-            .0
-            .map(crate::base::units::ByteSize::get),
-        retention: config.log.retention_ms.0.map(crate::base::units::TimeSpan::get),
-        max_message_bytes: u32::try_from(config.log.max_message_bytes.get()).unwrap_or(u32::MAX),
-        index_interval_bytes: config.log.index_interval_bytes.get(),
-        relaxed_sync_interval: config.log.relaxed_sync_interval.get(),
+fn group_settings(config: &config::GroupConfig) -> GroupSettings {
+    GroupSettings {
+        config: crate::broker::group::config::GroupConfig {
+            session_timeout_min: config.session_timeout_min.get(),
+            session_timeout_max: config.session_timeout_max.get(),
+            initial_rebalance_delay: config.initial_rebalance_delay.get(),
+            size_max: config.max_size,
+            offsets_retention: config.offsets_retention.get(),
+            offset_metadata_bytes_max: u32::try_from(config.offset_metadata_max.get()).unwrap_or(u32::MAX),
+        },
+        topic_partitions: config.offsets_partitions,
+        expiry_interval: config.offsets_retention_check_interval.get(),
     }
 }
 

@@ -61,6 +61,8 @@ section! {
         runtime: RuntimeConfig;
         /// The log, and the defaults of topics that do not set their own.
         log: LogConfig;
+        /// Consumer groups and their committed offsets.
+        group: GroupConfig;
     }
 }
 
@@ -154,6 +156,30 @@ section! {
     }
 }
 
+section! {
+    /// Consumer groups and their committed offsets.
+    pub struct GroupConfig at [group] {
+        /// Shortest session timeout a member may ask for.
+        session_timeout_min: TimeSpan = TimeSpan::from_secs(6), "duration";
+        /// Longest session timeout a member may ask for.
+        session_timeout_max: TimeSpan = TimeSpan::from_secs(1800), "duration";
+        /// How long an empty group waits for more members before its first generation. Longer saves rebalances when
+        /// many consumers start together; 0s is quickest for one.
+        initial_rebalance_delay: TimeSpan = TimeSpan::from_secs(3), "duration";
+        /// Most members of a group.
+        max_size: u32 = 2_147_483_647, "count";
+        /// Partitions of the topic that groups are kept in, when it is created.
+        offsets_partitions: u32 = 50, "count";
+        /// How long committed offsets are kept after their group lost its last member, or after the commit for
+        /// consumers that are in no group.
+        offsets_retention: TimeSpan = TimeSpan::from_secs(604_800), "duration";
+        /// How often expired offsets are looked for.
+        offsets_retention_check_interval: TimeSpan = TimeSpan::from_secs(600), "duration";
+        /// Longest note a client may add to an offset.
+        offset_metadata_max: ByteSize = ByteSize::kib(4), "size";
+    }
+}
+
 impl Config {
     /// Every setting there is, in the order of the default file.
     pub fn fields() -> impl Iterator<Item = &'static Field> {
@@ -164,6 +190,7 @@ impl Config {
             AdminConfig::FIELDS,
             RuntimeConfig::FIELDS,
             LogConfig::FIELDS,
+            GroupConfig::FIELDS,
         ]
         .into_iter()
         .flatten()

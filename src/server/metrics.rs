@@ -81,6 +81,7 @@ impl Collector for Snapshot {
         }
         self.latencies(&mut encoder)?;
         self.stages(&mut encoder)?;
+        self.groups(&mut encoder)?;
         let names: Vec<&'static str> = self
             .shards
             .first()
@@ -138,6 +139,21 @@ impl Snapshot {
                 let seconds = Duration::from_micros(all.value_at_quantile(quantile)).as_secs_f64();
                 let labels = [("quantile", quantile.to_string())];
                 ConstGauge::new(seconds).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Groups by shard and state.
+    fn groups(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let kind = prometheus_client::metrics::MetricType::Gauge;
+        let help = "Groups a shard coordinates, by state.";
+        let mut family = encoder.encode_descriptor("groups", help, None, kind)?;
+        for (shard, stats) in self.shards.iter().enumerate() {
+            let shard = shard.to_string();
+            for (state, count) in &stats.group_states {
+                let labels = [("shard", shard.as_str()), ("state", state)];
+                ConstGauge::new(as_gauge(*count)).encode(family.encode_family(&labels)?)?;
             }
         }
         Ok(())

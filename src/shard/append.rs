@@ -10,7 +10,8 @@ use super::request::{FrameBytes, ProduceError, ProducePart, Produced};
 use super::stages::BatchStamps;
 use super::{Shard, count};
 use crate::base::stages::Path;
-use crate::base::{LogId, Offset};
+use crate::base::{LogId, Offset, Timestamp};
+use crate::batch::{Encoding, TimestampType};
 use crate::broker::producer_state::{self, SequenceError, Verdict};
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::local::OneShot;
@@ -29,11 +30,22 @@ pub(crate) struct Ticket {
     pub(crate) partition: Rc<Partition>,
     base: Offset,
     pub(crate) end: Offset,
+    /// Where the topic's records are stamped by the broker, this batch's stamp.
+    append_time: Option<Timestamp>,
     pub(crate) origin: Origin,
     /// What its ack means: durable or relaxed.
     pub(crate) path: Path,
     pub(crate) routed: Mono,
     pub(crate) appended: Mono,
+}
+
+/// Who wants a batch appended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Author {
+    /// A client; refused while the disk is full.
+    Client,
+    /// The broker itself: what it must remember goes into the space that is kept free from clients.
+    Broker,
 }
 
 /// Where a ticket's batch comes from.
@@ -58,6 +70,7 @@ impl Ticket {
         Ok(Produced {
             base_offset: self.base,
             log_start: self.partition.log.borrow().start(),
+            append_time: self.append_time,
             stamps: BatchStamps {
                 path: self.path,
                 routed: self.routed,
@@ -172,8 +185,37 @@ impl Shard {
         }
     }
 
-    /// Appends one batch; `None` when there is no memory now.
+    /// Appends a batch of the broker's own, in Kafka's encoding; waits only for memory, in line with everybody else.
+    pub(crate) async fn append_own(self: &Rc<Self>, log: LogId, batch: Vec<u8>) -> Booked {
+        let part = ProducePart {
+            log,
+            batch: 0..batch.len(),
+            encoding: Encoding::Kafka,
+        };
+        let frame = FrameBytes::new(batch);
+        let append = || self.append_by(Author::Broker, &frame, &part);
+        if self.append_gate.available() > 0
+            && let Some(booked) = append()
+        {
+            return booked;
+        }
+        let _gate = self.append_gate.acquire(1).await;
+        poll_fn(|cx| {
+            if let Some(booked) = append() {
+                return Poll::Ready(booked);
+            }
+            self.memory_freed.register(cx.waker());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Appends one batch of a client; `None` when there is no memory now.
     fn append_one(self: &Rc<Self>, frame: &FrameBytes, part: &ProducePart) -> Option<Booked> {
+        self.append_by(Author::Client, frame, part)
+    }
+
+    fn append_by(self: &Rc<Self>, author: Author, frame: &FrameBytes, part: &ProducePart) -> Option<Booked> {
         if self.failed.get() || self.sealed.get() {
             return Some(Err(ProduceError::Storage));
         }
@@ -183,14 +225,17 @@ impl Shard {
         else {
             return Some(Err(ProduceError::UnknownPartition));
         };
-        let path = match partition.log.borrow().config().durability {
+        let config = partition.log.borrow().config();
+        let path = match config.durability {
             Durability::Durable => Path::Durable,
             Durability::Relaxed => Path::Relaxed,
         };
-        let ticket = |base, end, origin| Ticket {
+        let stamps = config.timestamp_type == TimestampType::LogAppendTime;
+        let ticket = |base, end, timestamp, origin| Ticket {
             partition: Rc::clone(&partition),
             base,
             end,
+            append_time: stamps.then_some(timestamp),
             origin,
             path,
             routed: Mono::default(),
@@ -206,14 +251,15 @@ impl Shard {
                 Ok(Verdict::Duplicate {
                     base_offset,
                     last_offset,
-                    ..
+                    timestamp,
                 }) => {
-                    return Some(Ok(ticket(base_offset, last_offset.plus(1), Origin::Repeated)));
+                    let end = last_offset.plus(1);
+                    return Some(Ok(ticket(base_offset, end, timestamp, Origin::Repeated)));
                 }
                 Err(error) => return Some(Err(map_sequence(error))),
             }
         }
-        if self.below_floor.get() || self.without_room.get() > 0 {
+        if author == Author::Client && (self.below_floor.get() || self.without_room.get() > 0) {
             return Some(Err(ProduceError::DiskFull));
         }
         let appended = loop {
@@ -229,22 +275,24 @@ impl Shard {
             let placement = producer_state::Placement {
                 base_offset: appended.base,
                 last_offset: Offset::new(appended.end.get() - 1),
-                timestamp: batch.max_timestamp(),
+                timestamp: if stamps { now } else { batch.max_timestamp() },
             };
             partition
                 .producers
                 .borrow_mut()
                 .record(producer, record_count, placement, now);
         }
-        count(&self.probe.records_produced, u64::from(record_count));
-        count(&self.probe.bytes_produced, batch.total_bytes());
+        if author == Author::Client {
+            count(&self.probe.records_produced, u64::from(record_count));
+            count(&self.probe.bytes_produced, batch.total_bytes());
+        }
         self.note_cached(&partition);
         if path == Path::Relaxed {
             self.note_dirty(&partition, u64::from(record_count));
             self.published(&partition);
         }
         self.drive(&partition);
-        Some(Ok(ticket(appended.base, appended.end, Origin::Appended)))
+        Some(Ok(ticket(appended.base, appended.end, now, Origin::Appended)))
     }
 
     /// Remembers that a partition holds cached bytes.

@@ -34,6 +34,8 @@ pub struct ShardStats {
     pub request_used_bytes: u64,
     /// Bytes of response memory in use.
     pub response_used_bytes: u64,
+    /// Groups coordinated here, by Kafka's name of their state.
+    pub group_states: Vec<(&'static str, u64)>,
 }
 
 pub(crate) fn start(shard: &Rc<Shard>) {
@@ -119,12 +121,32 @@ impl Shard {
                     shard.reply(from, call, Body::Settled(ends));
                 });
             }
+            Body::Group(call_there, log, group, request) => {
+                self.reply(from, call, Body::Ack);
+                self.ask_from(from, call_there, log, &group, *request);
+            }
+            Body::GroupAnswers(answers) => {
+                self.receive_group_answers(answers);
+                self.reply(from, call, Body::Ack);
+            }
+            Body::ListGroups => {
+                let shard = Rc::clone(self);
+                executor::spawn(async move {
+                    let groups = shard.list_own_groups().await;
+                    shard.reply(from, call, Body::GroupsListed(groups));
+                });
+            }
+            Body::GroupNumbers => {
+                self.reply(from, call, Body::GroupNumbersDone(self.group_numbers()));
+            }
             body @ (Body::Produced(..)
             | Body::ReadDone(_)
             | Body::OffsetsDone(_)
             | Body::Control(_)
             | Body::ControlDone(_)
             | Body::StatsDone(_)
+            | Body::GroupsListed(_)
+            | Body::GroupNumbersDone(_)
             | Body::Settled(_)
             | Body::Ack) => unreachable!("{body:?} is not a request to a shard"),
         }
@@ -174,6 +196,7 @@ impl Shard {
         let used = |budget: &crate::runtime::local::Budget| (budget.limit() - budget.available()) as u64;
         let partitions = self.partitions.borrow();
         let probe = &self.probe;
+        let groups = self.group_stats();
         ShardStats {
             latencies: vec![
                 ("produce_latency", probe.produce_latency.snapshot()),
@@ -197,7 +220,15 @@ impl Shard {
                 ("cold_reads_total", probe.cold_reads.get()),
                 ("shard_hops_total", probe.hops.get()),
                 ("damaged_reads_total", probe.damaged_reads.get()),
+                ("group_members", groups.members),
+                ("group_offsets", groups.offsets),
+                ("group_memory_bytes", groups.memory_bytes),
+                ("group_rebalances_total", groups.counts.rebalances),
+                ("offset_commits_total", groups.counts.commits),
+                ("offsets_expired_total", groups.counts.expired),
+                ("lost_group_partitions", groups.lost),
             ],
+            group_states: groups.states.into_iter().collect(),
             partitions: partitions.len() as u64,
             damaged_partitions: partitions
                 .values()

@@ -2,6 +2,10 @@
 
 use crate::base::{LeaderEpoch, LogId, Offset, ProducerId, Timestamp};
 use crate::batch::Encoding;
+use crate::broker::broker_config::Scope;
+use crate::broker::config_change::Alteration;
+use crate::broker::group::error::GroupError;
+use crate::broker::group::request::{GroupReply, GroupRequest, ListedGroup};
 use crate::broker::image::Image;
 use crate::runtime::clock::Mono;
 use crate::storage::read::ReadFormat;
@@ -31,6 +35,8 @@ pub struct Produced {
     pub base_offset: Offset,
     /// First readable offset of the log.
     pub log_start: Offset,
+    /// The time the broker gave its records, where the topic's are stamped by the broker.
+    pub append_time: Option<Timestamp>,
     /// When it went through its stages.
     pub stamps: super::stages::BatchStamps,
 }
@@ -153,6 +159,26 @@ pub struct NewTopic {
     pub configs: BTreeMap<String, String>,
 }
 
+/// A change of configuration.
+#[derive(Clone, Debug)]
+pub struct AlterConfigs {
+    /// Of what.
+    pub resource: ConfigResource,
+    /// What to change.
+    pub alteration: Alteration,
+    /// Only say whether it would be accepted.
+    pub validate_only: bool,
+}
+
+/// What has a configuration that can be changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ConfigResource {
+    /// The topic of that name.
+    Topic(String),
+    /// The broker.
+    Broker(Scope),
+}
+
 /// A change to metadata, carried out by the control thread. When it is answered, every shard has the new image.
 #[derive(Clone, Debug)]
 pub enum ControlRequest {
@@ -167,13 +193,8 @@ pub enum ControlRequest {
         /// The new total.
         partitions: u32,
     },
-    /// Change a topic's explicit configuration: `None` removes a key.
-    AlterConfigs {
-        /// The topic.
-        name: String,
-        /// Keys to set or remove.
-        changes: Vec<(String, Option<String>)>,
-    },
+    /// Change the explicit configuration of a topic or of the broker.
+    AlterConfigs(AlterConfigs),
     /// A block of fresh producer ids.
     ProducerIds,
 }
@@ -185,6 +206,8 @@ pub enum ControlReply {
     Topic(Arc<crate::broker::topic::Topic>),
     /// Ids for the asker alone.
     ProducerIds(Range<i64>),
+    /// The configuration is changed, or would be.
+    Altered,
 }
 
 /// Why a metadata change was refused.
@@ -202,9 +225,15 @@ pub enum ControlError {
     /// Too many, too few, or fewer than there are.
     #[error("{0}")]
     InvalidPartitions(String),
+    /// The broker's own topic: not for clients to make, grow or delete.
+    #[error("topic {0:?} is the broker's own")]
+    InternalTopic(String),
     /// A config key or value is not acceptable.
     #[error("{0}")]
     InvalidConfig(String),
+    /// The broker's configuration cannot be changed like that.
+    #[error("{0}")]
+    InvalidBrokerConfig(String),
     /// The metadata store cannot write.
     #[error("the metadata store failed: {0}")]
     Storage(String),
@@ -264,6 +293,18 @@ pub enum Body {
     Settle,
     /// To [`Body::Settle`].
     Settled(Vec<crate::storage::marker::CleanEnd>),
+    /// Ask a group kept in this log, under the asker's number. Acknowledged at once; answered by [`Body::GroupAnswers`].
+    Group(u64, LogId, Arc<str>, Box<GroupRequest>),
+    /// Answers to [`Body::Group`], by the asker's numbers.
+    GroupAnswers(Vec<(u64, GroupReply)>),
+    /// List the groups you coordinate.
+    ListGroups,
+    /// To [`Body::ListGroups`].
+    GroupsListed(Result<Vec<ListedGroup>, GroupError>),
+    /// From the control thread: members and committed offsets of your groups, please.
+    GroupNumbers,
+    /// To [`Body::GroupNumbers`].
+    GroupNumbersDone(Vec<super::coordinator::view::GroupNumbers>),
     /// Done, nothing to say.
     Ack,
 }

@@ -127,7 +127,7 @@ impl Shard {
     }
 
     /// Sends one request and waits for its reply.
-    async fn call(&self, to: Peer, body: Body) -> Body {
+    pub(crate) async fn call(&self, to: Peer, body: Body) -> Body {
         let slot = OneShot::default();
         let credit = self.port.credit(to).await;
         let call = self.calls.open(Waiting::Reply(slot.clone()));

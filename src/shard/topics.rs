@@ -51,6 +51,7 @@ impl Shard {
             tracing::info!(shard = %self.id, partitions = recovered, "recovered after an unclean stop");
         }
         *self.image.borrow_mut() = Arc::clone(image);
+        self.follow_topics(&Image::default(), image);
         Ok(())
     }
 
@@ -67,6 +68,7 @@ impl Shard {
                 None => self.add_empty(topic, 0),
             }
         }
+        self.follow_topics(&old, &image);
         let gone = old.topics().filter(|topic| image.topic_by_id(topic.id).is_none());
         gone.flat_map(|topic| owned_logs(self, topic, 0))
             .filter_map(|log| {
@@ -112,6 +114,7 @@ impl Shard {
     pub(crate) async fn drain(self: &Rc<Self>, grace: Duration) {
         self.stopping.set(true);
         self.stop_waiters.wake_all();
+        self.groups.close();
         let deadline = clock::now().after(grace);
         while self.probe.connections_open.get() > 0 && clock::now() < deadline {
             executor::sleep(STOP_POLL).await;

@@ -18,7 +18,7 @@ use super::index::SegmentSummary;
 use super::segment::{Segment, next_capacity};
 use crate::base::{LeaderEpoch, LogId, Offset, Timestamp};
 use crate::batch::kafka::{self, KAFKA_HEADER_BYTES, KafkaBatch};
-use crate::batch::{BatchHeader, FRAME_ALIGN, Placement};
+use crate::batch::{BatchHeader, FRAME_ALIGN, Placement, TimestampType};
 use crate::runtime::buffer::{Arena, Chunk, ChunkClass, align_down};
 use crate::runtime::disk::{File, Piece};
 use std::collections::VecDeque;
@@ -47,6 +47,8 @@ pub struct LogConfig {
     pub index_interval_bytes: u64,
     /// What an ack means.
     pub durability: Durability,
+    /// Whose time the records bear. The broker's is put in as a batch is appended.
+    pub timestamp_type: TimestampType,
 }
 
 /// Where a batch went.
@@ -321,10 +323,14 @@ impl Log {
         arena: &Arena,
         producers: impl FnOnce() -> Vec<u8>,
     ) -> Result<Appended, AppendError> {
-        let header = BatchHeader::for_kafka(batch, &self.placement(now));
+        let mut header = BatchHeader::for_kafka(batch, &self.placement(now));
         let mut prefix = [0; KAFKA_HEADER_BYTES];
         let (head, rest) = batch.bytes().split_at(KAFKA_HEADER_BYTES);
         prefix.copy_from_slice(head);
+        if self.config.timestamp_type == TimestampType::LogAppendTime {
+            header.stamp_append_time(now);
+            header.payload_crc = kafka::stamp_append_time(&mut prefix, rest.len(), now);
+        }
         kafka::patch(&mut prefix, header.base_offset, header.leader_epoch);
         self.append_frame(&header, &[&prefix, rest], arena, producers)
     }
@@ -343,7 +349,7 @@ impl Log {
         producers: impl FnOnce() -> Vec<u8>,
     ) -> Result<Appended, AppendError> {
         let place = self.placement(now);
-        let header = BatchHeader {
+        let mut header = BatchHeader {
             log: place.log,
             base_offset: place.base_offset,
             leader_epoch: place.leader_epoch,
@@ -351,6 +357,9 @@ impl Log {
             append_time: place.append_time,
             ..*header
         };
+        if self.config.timestamp_type == TimestampType::LogAppendTime {
+            header.stamp_append_time(now);
+        }
         self.append_frame(&header, &[payload], arena, producers)
     }
 

@@ -37,6 +37,7 @@ use super::request::{
 };
 use super::subscription::subscribed_topics;
 use crate::base::Timestamp;
+use crate::broker::image::Image;
 use member::Member;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -100,6 +101,8 @@ pub struct Context<'a> {
     pub config: &'a GroupConfig,
     /// The time.
     pub now: Now,
+    /// The topics there are.
+    pub image: &'a Image,
     /// Records and answers.
     pub effects: &'a mut Effects,
 }
@@ -256,12 +259,7 @@ impl ClassicGroup {
     ///
     /// # Errors
     /// Kafka's refusals.
-    pub fn check_commit(
-        &mut self,
-        member: &MemberRef,
-        generation: i32,
-        now: Now,
-    ) -> Result<(), GroupError> {
+    pub fn check_commit(&mut self, member: &MemberRef, generation: i32, now: Now) -> Result<(), GroupError> {
         if generation < 0 && self.state == State::Empty {
             return Ok(());
         }

@@ -51,6 +51,9 @@ pub enum GroupError {
     /// A member of the group subscribes the topic.
     #[error("the group subscribes the topic")]
     SubscribedToTopic,
+    /// The topic or partition of the offset is not there (any more).
+    #[error("the topic or partition is not known")]
+    UnknownTopic,
     /// The metadata of a committed offset is too long.
     #[error("the metadata of the offset is too long")]
     OffsetMetadataTooLarge,

@@ -186,6 +186,14 @@ pub struct Committed {
     pub topic_id: TopicId,
 }
 
+impl Committed {
+    /// Whether it was committed for the topic of this id. One of unknown id is taken to be.
+    #[must_use]
+    pub fn is_of(&self, topic: TopicId) -> bool {
+        self.topic_id == TopicId::NIL || self.topic_id == topic
+    }
+}
+
 /// Offsets to look up.
 #[derive(Clone, Debug)]
 pub struct FetchRequest {

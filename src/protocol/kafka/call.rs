@@ -6,12 +6,14 @@
 //! **Invariants.** One shard's thread. A handler says what the client hears and nothing about when: order is the
 //! [`Outbox`]'s business. Absent: authorization, quotas.
 
+use std::cell::RefCell;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
 use super::api::ApiKey;
-use super::header::ResponseHeader;
+use super::header::{RequestHeader, ResponseHeader};
 use super::messages::Message;
 use super::session::outbox::Outbox;
 use super::wire::{DecodeError, Encoded, Reader, Writer};
@@ -22,6 +24,9 @@ use crate::shard::{Shard, count};
 
 /// Room for an answer before its buffer has to grow: a Produce answer for one partition takes about 70 bytes.
 const ANSWER_BYTES_GUESS: usize = 128;
+
+/// Memory a request keeps that waits without its frame.
+const RELEASED_BYTES: usize = 1024;
 
 /// What a request came to.
 #[derive(Debug)]
@@ -82,6 +87,10 @@ pub(super) struct Call {
     pub(super) outbox: Rc<Outbox>,
     /// Number of the request on its connection.
     pub(super) sequence: u64,
+    /// Where the client is.
+    pub(super) peer: SocketAddr,
+    /// Memory reserved for the frame and what is decoded from it, shared with the connection's queue.
+    pub(super) memory: Rc<RefCell<Permit>>,
 }
 
 impl Call {
@@ -92,6 +101,23 @@ impl Call {
             &mut Reader::new(self.frame.get(self.body_at..).unwrap_or_default()),
             self.version,
         )
+    }
+
+    /// What the client calls itself; empty if nothing. Reads the frame.
+    pub(super) fn client_id(&self) -> &str {
+        let header = RequestHeader::decode(&mut Reader::new(&self.frame));
+        header
+            .ok()
+            .and_then(|header| header.client_id)
+            .unwrap_or_default()
+    }
+
+    /// Lets go of the frame and of the memory reserved for it: the request has been taken over in a form of its own and
+    /// may wait for minutes, in which it must not keep others from being read.
+    pub(super) fn release_frame(&mut self) {
+        self.frame = FrameBytes::default();
+        self.body_at = 0;
+        self.memory.borrow_mut().shrink_to(RELEASED_BYTES);
     }
 
     /// Encodes the answer in the request's version.

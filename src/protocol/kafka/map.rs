@@ -7,6 +7,7 @@
 use super::errors::ErrorCode;
 use crate::base::LeaderEpoch;
 use crate::batch::kafka::KafkaBatchError;
+use crate::broker::group::error::GroupError;
 use crate::broker::topic::TopicError;
 use crate::shard::request::{ControlError, ProduceError, ReadFailure};
 
@@ -61,9 +62,40 @@ pub(super) const fn control_error(error: &ControlError) -> ErrorCode {
         ControlError::TopicExists(_) => ErrorCode::TopicAlreadyExists,
         ControlError::InvalidName(_) => ErrorCode::InvalidTopicException,
         ControlError::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
+        ControlError::InternalTopic(_) => ErrorCode::InvalidTopicException,
         ControlError::InvalidConfig(_) => ErrorCode::InvalidConfig,
+        ControlError::InvalidBrokerConfig(_) => ErrorCode::InvalidRequest,
         ControlError::Storage(_) => ErrorCode::KafkaStorageError,
         ControlError::Stopping => ErrorCode::NotController,
+    }
+}
+
+/// The code for what a coordinator refused.
+///
+/// What does not fit one record is -1, as in Kafka: no code says it, and every client gives up on it.
+pub(super) const fn group_error(error: GroupError) -> ErrorCode {
+    match error {
+        GroupError::Loading => ErrorCode::CoordinatorLoadInProgress,
+        GroupError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+        GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+        GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+        GroupError::UnknownMember => ErrorCode::UnknownMemberId,
+        GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+        GroupError::InconsistentProtocol => ErrorCode::InconsistentGroupProtocol,
+        GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+        GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+        GroupError::GroupFull => ErrorCode::GroupMaxSizeReached,
+        GroupError::FencedInstance => ErrorCode::FencedInstanceId,
+        GroupError::NonEmpty => ErrorCode::NonEmptyGroup,
+        GroupError::UnknownGroup => ErrorCode::GroupIdNotFound,
+        GroupError::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+        GroupError::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
+        GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        GroupError::TooLarge => ErrorCode::InvalidCommitOffsetSize,
+        GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+        GroupError::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
+        GroupError::RecordTooLarge => ErrorCode::UnknownServerError,
     }
 }
 
@@ -80,7 +112,9 @@ pub(super) const fn producer_id_error(error: &ControlError) -> ErrorCode {
 pub(super) const fn topic_error(error: &TopicError) -> ErrorCode {
     match error {
         TopicError::Name(_) => ErrorCode::InvalidTopicException,
-        TopicError::UnknownKey(_) | TopicError::Value { .. } => ErrorCode::InvalidConfig,
+        TopicError::UnknownKey(_) | TopicError::Value { .. } | TopicError::Lags { .. } => {
+            ErrorCode::InvalidConfig
+        }
     }
 }
 

@@ -18,6 +18,7 @@
 mod frame;
 pub(super) mod outbox;
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -210,6 +211,7 @@ impl Session {
             }
         };
         self.sequence += 1;
+        let memory = Rc::new(RefCell::new(memory));
         if api != ApiKey::Fetch {
             self.outbox.hasten(self.sequence);
         }
@@ -223,6 +225,8 @@ impl Session {
             outbox: Rc::clone(&self.outbox),
             sequence: self.sequence,
             frame: Arc::new(frame),
+            peer: self.stream.peer(),
+            memory: Rc::clone(&memory),
         };
         let answer = dispatch::begin(call, route).await;
         self.outbox.push(self.sequence, answer, Held { memory });

@@ -39,6 +39,7 @@ impl Config {
         self.check_kafka(&mut found);
         self.check_runtime(&mut found);
         self.check_log(&mut found);
+        self.check_group(&mut found);
         found.0
     }
 
@@ -193,6 +194,42 @@ impl Config {
         found.some_time("log.producer_id_expiration", log.producer_id_expiration);
     }
 
+    fn check_group(&self, found: &mut Found) {
+        let group = &self.group;
+        found.at_least_one("group.max_size", group.max_size);
+        found.count(
+            "group.offsets_partitions",
+            group.offsets_partitions,
+            OFFSETS_PARTITIONS_MAX,
+        );
+        found.some_time(
+            "group.offsets_retention_check_interval",
+            group.offsets_retention_check_interval,
+        );
+        if group.session_timeout_min > group.session_timeout_max {
+            let what = format!(
+                "{} is more than group.session_timeout_max, which is {}",
+                group.session_timeout_min, group.session_timeout_max
+            );
+            found.say("group.session_timeout_min", what);
+        }
+        if group.session_timeout_max > SESSION_TIMEOUT_MAX {
+            let what = format!("{} is more than {SESSION_TIMEOUT_MAX}", group.session_timeout_max);
+            found.say("group.session_timeout_max", what);
+        }
+        if group.initial_rebalance_delay > SESSION_TIMEOUT_MAX {
+            let what = format!(
+                "{} is more than {SESSION_TIMEOUT_MAX}",
+                group.initial_rebalance_delay
+            );
+            found.say("group.initial_rebalance_delay", what);
+        }
+        if group.offset_metadata_max > OFFSET_METADATA_MAX {
+            let what = format!("{} is more than {OFFSET_METADATA_MAX}", group.offset_metadata_max);
+            found.say("group.offset_metadata_max", what);
+        }
+    }
+
     /// The largest batch must fit, with room for the frame around it, in a request and in a segment.
     fn check_message_size(&self, found: &mut Found) {
         let wanted = self.log.max_message_bytes;
@@ -254,6 +291,13 @@ impl Found {
         }
     }
 }
+
+/// A topic's files cost memory and start-up time; no cluster is known to use more than a few hundred.
+const OFFSETS_PARTITIONS_MAX: u32 = 10_000;
+/// Members cannot ask for longer: the wire counts milliseconds in an `i32`, and a day is beyond use.
+const SESSION_TIMEOUT_MAX: TimeSpan = TimeSpan::from_secs(86_400);
+/// A note is kept as a string of at most 32767 bytes, up to three of them for one of its units.
+const OFFSET_METADATA_MAX: ByteSize = ByteSize::kib(10);
 
 /// Below this a shard cannot hold its buffers, one large request and a tail worth caching.
 const MEMORY_MIN: ByteSize = ByteSize::mib(16);

@@ -130,7 +130,11 @@ impl ClassicValue {
         };
         for _ in 0..reader.count(MEMBER_BYTES_MIN)? {
             let id = reader.string()?;
-            let instance = if version >= 3 { reader.nullable_string()? } else { None };
+            let instance = if version >= 3 {
+                reader.nullable_string()?
+            } else {
+                None
+            };
             let client = (reader.string()?, reader.string()?);
             let rebalance = if version >= 1 { Some(reader.i32()?) } else { None };
             let session = reader.i32()?;
@@ -243,7 +247,11 @@ impl ClassicGroup {
             member.deadline = Some(now.mono_ms + u64::from(member.session_timeout_ms));
         }
         if self.state == State::Completing {
-            let longest = self.members.values().map(|member| member.rebalance_timeout_ms).max();
+            let longest = self
+                .members
+                .values()
+                .map(|member| member.rebalance_timeout_ms)
+                .max();
             self.sync_deadline = Some(now.mono_ms + u64::from(longest.unwrap_or(timeout(0))));
         }
         self.rearm();

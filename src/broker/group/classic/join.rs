@@ -5,15 +5,24 @@ use super::rebalance::select_protocol;
 use super::{ClassicGroup, Context, GROUP_BYTES_MAX, PENDING_MAX, State, refuse_join};
 use crate::broker::group::error::GroupError;
 use crate::broker::group::request::{GroupReply, JoinRequest, Joined, JoinedMember, MemberRef, Ticket};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A new member whose first join is not answered within this is dropped: it cannot show by heartbeats that it lives, since
 /// it does not know its id, and Kafka's clients give up sooner and join as somebody else.
 pub(super) const NEW_MEMBER_JOIN_MS: u64 = 5 * 60 * 1000;
 
+/// A member's id begins with the name of its client or instance, or as much of it as still leaves room.
+const ID_PREFIX_BYTES_MAX: usize = 1024;
+
 impl ClassicGroup {
     /// A join; answered under `ticket`, now or when the generation begins.
-    pub fn join(&mut self, request: JoinRequest, ticket: Ticket, cx: &mut Context<'_>) {
+    pub fn join(&mut self, mut request: JoinRequest, ticket: Ticket, cx: &mut Context<'_>) {
+        // Counted once each, or "all members support it" could not be told from a sum.
+        let mut names = HashSet::new();
+        request
+            .protocols
+            .retain(|protocol| names.insert(Arc::clone(&protocol.name)));
         if !self.has_place_for(&request, cx) {
             self.turn_away(&request.member_id, ticket, cx);
         } else if !self.supports(&request) {
@@ -69,6 +78,7 @@ impl ClassicGroup {
 
     fn join_new(&mut self, request: &JoinRequest, ticket: Ticket, cx: &mut Context<'_>) {
         let prefix = request.instance_id.as_deref().unwrap_or(&request.client_id);
+        let prefix = &prefix[..prefix.floor_char_boundary(ID_PREFIX_BYTES_MAX)];
         let id: Arc<str> = Arc::from(format!("{prefix}-{}", request.fresh_id));
         let known = request
             .instance_id

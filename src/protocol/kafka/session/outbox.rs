@@ -17,6 +17,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::Poll;
 
 use futures_lite::future::poll_once;
@@ -36,7 +37,7 @@ const WRITE_BYTES_GATHERED: usize = 256 * 1024;
 #[expect(dead_code, reason = "held for what their drop gives back")]
 pub(in crate::protocol::kafka) struct Held {
     /// Memory of its frame and of what was decoded.
-    pub(in crate::protocol::kafka) memory: Permit,
+    pub(in crate::protocol::kafka) memory: Rc<RefCell<Permit>>,
 }
 
 /// A request waiting for its turn.
@@ -309,7 +310,7 @@ mod tests {
 
     fn held() -> Held {
         Held {
-            memory: Budget::new(1).try_acquire(1).unwrap(),
+            memory: Rc::new(RefCell::new(Budget::new(1).try_acquire(1).unwrap())),
         }
     }
 

@@ -1,0 +1,228 @@
+//! One partition of the offsets topic and the coordinator of its groups.
+//!
+//! Decisions are made at once and in order; what they say goes into one queue, records and answers alike. A task appends the
+//! records, many in one batch, and hands the answers to another, which lets them go when the log is durable that far. When
+//! nothing is queued and the log is durable already, as it is for nearly every heartbeat, an answer leaves at once.
+//!
+//! **When an append fails**, memory is ahead of the log and stays so: nothing more is answered from it but refusals, until
+//! the process has started again. Nobody was told what is not in the log.
+
+use super::super::Shard;
+use super::super::partition::Partition;
+use super::group_now;
+use crate::base::Offset;
+use crate::batch::attributes::Compression;
+use crate::batch::kafka::KafkaBatchBuilder;
+use crate::broker::group::Effects;
+use crate::broker::group::classic::Context;
+use crate::broker::group::coordinator::Coordinator;
+use crate::broker::group::error::GroupError;
+use crate::broker::group::record::GroupRecord;
+use crate::broker::group::request::{GroupReply, Ticket};
+use crate::runtime::clock;
+use crate::runtime::executor;
+use crate::runtime::local::Notify;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// Records are appended in batches of about this many bytes; one record may be larger.
+const BATCH_BYTES: usize = 512 << 10;
+
+/// Whether the groups of a partition can be served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Service {
+    /// The partition is being read.
+    Loading,
+    /// All is well.
+    Ready,
+    /// The partition cannot be read, or not be written any more.
+    Lost,
+}
+
+#[derive(Debug)]
+enum Queued {
+    Record(GroupRecord),
+    Answer(Ticket, GroupReply),
+}
+
+/// Answers, and how far the log must be durable for them.
+#[derive(Debug)]
+struct Pending {
+    end: Offset,
+    answers: Vec<(Ticket, GroupReply)>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Hosted {
+    pub(super) partition: Rc<Partition>,
+    pub(super) machine: RefCell<Coordinator>,
+    service: Cell<Service>,
+    queue: RefCell<VecDeque<Queued>>,
+    /// A batch was taken from the queue and is not appended yet.
+    appending: Cell<bool>,
+    queued: Notify,
+    pending: RefCell<VecDeque<Pending>>,
+    appended: Notify,
+    has_tasks: Cell<bool>,
+}
+
+impl Hosted {
+    pub(super) fn new(partition: Rc<Partition>) -> Rc<Self> {
+        Rc::new(Self {
+            partition,
+            machine: RefCell::new(Coordinator::default()),
+            service: Cell::new(Service::Loading),
+            queue: RefCell::new(VecDeque::new()),
+            appending: Cell::new(false),
+            queued: Notify::default(),
+            pending: RefCell::new(VecDeque::new()),
+            appended: Notify::default(),
+            has_tasks: Cell::new(false),
+        })
+    }
+
+    /// Why nothing can be asked of it now, if so.
+    pub(super) fn refusal(&self) -> Option<GroupError> {
+        match self.service.get() {
+            Service::Loading => Some(GroupError::Loading),
+            Service::Ready => None,
+            Service::Lost => Some(GroupError::NotAvailable),
+        }
+    }
+
+    pub(super) fn set_service(&self, service: Service) {
+        self.service.set(service);
+    }
+
+    /// Everything decided so far is durable.
+    fn is_settled(&self) -> bool {
+        let log = self.partition.log.borrow();
+        self.queue.borrow().is_empty() && !self.appending.get() && log.visible() == log.next()
+    }
+
+    /// Takes what makes up the next batch, and the answers up to its end.
+    fn take_batch(&self) -> (Vec<GroupRecord>, Vec<(Ticket, GroupReply)>) {
+        let mut queue = self.queue.borrow_mut();
+        let (mut records, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while let Some(next) = queue.pop_front() {
+            match next {
+                Queued::Record(record) => {
+                    bytes += record.key.len() + record.value.as_ref().map_or(0, Vec::len);
+                    records.push(record);
+                    if bytes >= BATCH_BYTES {
+                        break;
+                    }
+                }
+                Queued::Answer(ticket, reply) => answers.push((ticket, reply)),
+            }
+        }
+        self.appending.set(!records.is_empty());
+        (records, answers)
+    }
+}
+
+impl Shard {
+    /// Lets the coordinator decide something, and sees to what follows from it.
+    pub(super) fn act<T>(
+        self: &Rc<Self>,
+        hosted: &Rc<Hosted>,
+        work: impl FnOnce(&mut Coordinator, &mut Context<'_>) -> T,
+    ) -> T {
+        let mut effects = Effects::default();
+        let done = work(
+            &mut hosted.machine.borrow_mut(),
+            &mut Context {
+                config: &self.groups.settings.config,
+                now: group_now(),
+                image: &self.image(),
+                effects: &mut effects,
+            },
+        );
+        self.note_deadline(hosted);
+        if effects.records.is_empty() && hosted.is_settled() {
+            for (ticket, reply) in effects.replies {
+                self.groups.answer(ticket, reply);
+            }
+            return done;
+        }
+        let records = effects.records.into_iter().map(Queued::Record);
+        let answers = effects.replies.into_iter();
+        let answers = answers.map(|(ticket, reply)| Queued::Answer(ticket, reply));
+        hosted.queue.borrow_mut().extend(records.chain(answers));
+        if !hosted.has_tasks.replace(true) {
+            executor::spawn(Rc::clone(self).append_decisions(Rc::clone(hosted)));
+            executor::spawn(Rc::clone(self).deliver_answers(Rc::clone(hosted)));
+        }
+        hosted.queued.notify();
+        done
+    }
+
+    async fn append_decisions(self: Rc<Self>, hosted: Rc<Hosted>) {
+        loop {
+            hosted.queued.notified().await;
+            while !hosted.queue.borrow().is_empty() {
+                let (records, answers) = hosted.take_batch();
+                let appended = match records.is_empty() {
+                    true => Ok(hosted.partition.log.borrow().next()),
+                    false => self.append_records(&hosted, &records).await,
+                };
+                hosted.appending.set(false);
+                match appended {
+                    Ok(end) => {
+                        hosted.pending.borrow_mut().push_back(Pending { end, answers });
+                        hosted.appended.notify();
+                    }
+                    Err(()) => self.lose(&hosted, answers),
+                }
+            }
+        }
+    }
+
+    /// Appends records; gives the end of the log behind them.
+    async fn append_records(self: &Rc<Self>, hosted: &Hosted, records: &[GroupRecord]) -> Result<Offset, ()> {
+        if hosted.service.get() == Service::Lost {
+            return Err(());
+        }
+        let now = clock::wall_ms();
+        let mut builder = KafkaBatchBuilder::new();
+        for record in records {
+            builder.push(Some(&record.key), record.value.as_deref(), now, []);
+        }
+        let batch = builder
+            .build(Compression::None, None)
+            .expect("a bounded number of bounded records fits a batch");
+        let booked = self.append_own(hosted.partition.id, batch).await;
+        booked.map(|ticket| ticket.end).map_err(|error| {
+            tracing::error!(%error, log = %hosted.partition.id, "cannot write what groups decided; they are refused until the next start");
+        })
+    }
+
+    fn lose(&self, hosted: &Hosted, answers: Vec<(Ticket, GroupReply)>) {
+        hosted.set_service(Service::Lost);
+        for (ticket, _) in answers {
+            self.groups.refuse(ticket, GroupError::NotAvailable);
+        }
+    }
+
+    async fn deliver_answers(self: Rc<Self>, hosted: Rc<Hosted>) {
+        loop {
+            hosted.appended.notified().await;
+            loop {
+                let next = hosted.pending.borrow_mut().pop_front();
+                let Some(Pending { end, answers }) = next else {
+                    break;
+                };
+                match hosted.partition.settled(end).await {
+                    Ok(()) => {
+                        for (ticket, reply) in answers {
+                            self.groups.answer(ticket, reply);
+                        }
+                    }
+                    Err(_) => self.lose(&hosted, answers),
+                }
+            }
+        }
+    }
+}
