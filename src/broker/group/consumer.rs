@@ -48,6 +48,10 @@ mod subscription;
 mod tests;
 mod upkeep;
 
+use super::record::{
+    KEY_CONSUMER_CURRENT, KEY_CONSUMER_GROUP, KEY_CONSUMER_MEMBER, KEY_CONSUMER_REGEX,
+    KEY_CONSUMER_TARGET_EPOCH, KEY_CONSUMER_TARGET_MEMBER, KEY_CONSUMER_TOPICS,
+};
 use crate::base::{PartitionId, TopicId};
 use assignment::Assignment;
 use member::Member;
@@ -214,6 +218,33 @@ impl ConsumerGroup {
     #[must_use]
     pub const fn id(&self) -> &Arc<str> {
         &self.id
+    }
+
+    /// Whether records whose keys are of that kind belong to groups like this.
+    #[must_use]
+    pub const fn has_records_of(kind: i16) -> bool {
+        matches!(
+            kind,
+            KEY_CONSUMER_GROUP
+                | KEY_CONSUMER_TOPICS
+                | KEY_CONSUMER_MEMBER
+                | KEY_CONSUMER_TARGET_EPOCH
+                | KEY_CONSUMER_TARGET_MEMBER
+                | KEY_CONSUMER_CURRENT
+                | KEY_CONSUMER_REGEX
+        )
+    }
+
+    /// Its epoch: it grows when the group has to be assigned anew.
+    #[must_use]
+    pub const fn epoch(&self) -> i32 {
+        self.epoch
+    }
+
+    /// True if it has a member of that id.
+    #[must_use]
+    pub fn has_member(&self, member_id: &str) -> bool {
+        self.members.contains_key(member_id)
     }
 
     /// True if it has no members.

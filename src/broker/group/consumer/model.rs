@@ -283,6 +283,8 @@ impl World {
             client.abandon();
             return;
         }
+        // Whoever was replaced by this request is no member any more.
+        self.readers.retain(|_, reader| self.group.has_member(reader));
         if let Some(assignment) = &reply.assignment {
             for partition in assignment.iter() {
                 let other = self.readers.insert(partition, Arc::clone(&reply.member_id));
