@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::messages::{
-    HeartbeatRequest, JoinGroupRequest, JoinGroupRequestProtocol, LeaveGroupRequest, MemberIdentity,
+    HeartbeatRequest, JoinGroupRequest, JoinGroupRequestProtocol, LeaveGroupMember, LeaveGroupRequest,
     SyncGroupRequest, SyncGroupRequestAssignment, TIMESTAMP_EARLIEST,
 };
 use crate::runtime::clock::{self, Mono};
@@ -293,9 +293,9 @@ impl Member {
         let request = LeaveGroupRequest {
             group_id: &self.group,
             member_id: &self.id,
-            members: vec![MemberIdentity {
+            members: vec![LeaveGroupMember {
                 member_id: &self.id,
-                ..MemberIdentity::default()
+                ..LeaveGroupMember::default()
             }],
         };
         let code = client.ask(To::Node(self.coordinator), request, |answer| answer.error_code)?;
