@@ -68,6 +68,7 @@ fn frame(batch: &[u8]) -> Vec<u8> {
         topic_data: [TopicProduceData {
             name: "topic",
             partition_data: [partition].into_iter().collect(),
+            ..TopicProduceData::default()
         }]
         .into_iter()
         .collect(),

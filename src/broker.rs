@@ -4,6 +4,7 @@
 //! above does the I/O. So it runs the same in production, in a unit test and in a simulator.
 //!
 //! - [`topic`] and [`image`]: what topics there are and what their configuration comes to; one immutable image, shared.
+//! - [`cleanup`]: what `cleanup.policy` and the keys of compaction mean.
 //! - [`placement`]: which shard owns a partition, a pure function.
 //! - [`producer_state`]: has this idempotent batch been appended before, and may it be now? One table per partition,
 //!   touched by the shard that owns it.
@@ -12,6 +13,7 @@
 //!
 //! Boundary: no wire type comes in here, and errors are facts; the doors turn them into the codes of their protocol.
 
+pub mod cleanup;
 pub mod image;
 pub mod meta_store;
 pub mod placement;

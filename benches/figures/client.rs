@@ -44,6 +44,7 @@ pub(crate) fn produce(topic: &str, partitions: u32, batch: &[u8]) -> Vec<u8> {
         topic_data: [TopicProduceData {
             name: topic,
             partition_data: data.collect(),
+            ..TopicProduceData::default()
         }]
         .into_iter()
         .collect(),

@@ -207,6 +207,7 @@ fn answer(header: &RequestHeader<'_>, request: &ProduceRequest<'_>, base: Offset
     let topic = TopicProduceResponse {
         name: request.topic_data[0].name,
         partition_responses: vec![partition],
+        ..TopicProduceResponse::default()
     };
     ProduceResponse {
         responses: vec![topic],

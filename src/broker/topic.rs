@@ -1,9 +1,10 @@
 //! Topics and their configuration.
 //!
 //! Kafka's names and defaults. Every key a tool may set is in [`KEYS`]; a key that does nothing here yet is accepted and
-//! reported, and marked so, because tools refuse brokers that refuse keys. A key that would promise something we do
-//! not keep (compaction) is refused.
+//! reported, and marked so, because tools refuse brokers that refuse keys. A value that would promise something we do
+//! not keep is refused.
 
+use super::cleanup::{CleanupPolicy, CompactionSettings, Ratio};
 use crate::base::TopicId;
 use crate::storage::log::{Durability, LogConfig};
 use crate::storage::segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
@@ -55,6 +56,15 @@ pub fn check_name(name: &str) -> Result<(), TopicError> {
     Ok(())
 }
 
+/// Names of the topics the broker keeps its own state in.
+const INTERNAL: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
+
+/// Whether the broker alone writes, alters and deletes the topic of that name. Clients may read it.
+#[must_use]
+pub fn is_internal(name: &str) -> bool {
+    INTERNAL.contains(&name)
+}
+
 /// The broker's defaults for what a topic does not set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TopicDefaults {
@@ -100,6 +110,14 @@ pub struct TopicSettings {
     pub flush_interval: Duration,
     /// For a relaxed topic: most records appended before a sync is started.
     pub flush_messages: u64,
+    /// How old records leave.
+    pub cleanup: CleanupPolicy,
+    /// How the cleaner works, where it does.
+    pub compaction: CompactionSettings,
+    /// The active segment is sealed when its first record is this old, by the broker's clock.
+    pub segment_age: Duration,
+    /// Up to this much is taken off `segment_age`, another share for each segment, so that many do not roll at once.
+    pub segment_jitter: Duration,
 }
 
 /// Kafka's type of a config value, as DescribeConfigs reports it.
@@ -179,9 +197,13 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "cleanup.policy",
         kind: ConfigType::List,
-        doc: "How old records leave: delete. Compaction is not available.",
+        doc: "How old records leave: delete (by age and size), compact (all but the last of each key), or both.",
         default: |_| "delete".to_owned(),
-        check: |value| one_of(value, &["delete"], "delete (compaction is not available)"),
+        check: |value| {
+            CleanupPolicy::parse(value)
+                .map(drop)
+                .ok_or("a list of compact and delete")
+        },
     },
     ConfigKey {
         name: "compression.type",
@@ -206,7 +228,7 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "delete.retention.ms",
         kind: ConfigType::Long,
-        doc: "Accepted for tools; no effect without compaction.",
+        doc: "How long tombstones stay readable in a compacted topic after they were first cleaned.",
         default: |_| "86400000".to_owned(),
         check: at_least::<0>,
     },
@@ -241,7 +263,7 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "max.compaction.lag.ms",
         kind: ConfigType::Long,
-        doc: "Accepted for tools; no effect without compaction.",
+        doc: "Longest time a record of a compacted topic may wait until it can be cleaned.",
         default: |_| FOREVER.to_owned(),
         check: at_least::<1>,
     },
@@ -282,14 +304,14 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "min.cleanable.dirty.ratio",
         kind: ConfigType::Double,
-        doc: "Accepted for tools; no effect without compaction.",
+        doc: "Share of a compacted log that must be uncleaned before it is cleaned.",
         default: |_| "0.5".to_owned(),
         check: ratio,
     },
     ConfigKey {
         name: "min.compaction.lag.ms",
         kind: ConfigType::Long,
-        doc: "Accepted for tools; no effect without compaction.",
+        doc: "Shortest time a record of a compacted topic stays as it is, by the broker's clock.",
         default: |_| "0".to_owned(),
         check: at_least::<0>,
     },
@@ -347,14 +369,14 @@ pub const KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "segment.jitter.ms",
         kind: ConfigType::Long,
-        doc: "Accepted for tools; segments roll by size.",
+        doc: "Up to this much is taken off segment.ms, so that many segments do not roll at once.",
         default: |_| "0".to_owned(),
         check: at_least::<0>,
     },
     ConfigKey {
         name: "segment.ms",
         kind: ConfigType::Long,
-        doc: "Accepted for tools; segments roll by size, or when all their records have expired.",
+        doc: "A segment is sealed when its first record is this old, by the broker's clock.",
         default: |_| "604800000".to_owned(),
         check: at_least::<1>,
     },
@@ -430,8 +452,36 @@ pub fn settings(overrides: &BTreeMap<String, String>, defaults: &TopicDefaults) 
             .unwrap_or(defaults.max_message_bytes),
         flush_interval: flush_ms.map_or(defaults.relaxed_sync_interval, Duration::from_millis),
         flush_messages: flush_messages.unwrap_or(u64::MAX),
+        cleanup: overrides
+            .get("cleanup.policy")
+            .and_then(|text| CleanupPolicy::parse(text))
+            .unwrap_or_default(),
+        compaction: compaction(overrides),
+        segment_age: millis(overrides, "segment.ms").unwrap_or(SEGMENT_AGE),
+        segment_jitter: millis(overrides, "segment.jitter.ms").unwrap_or(Duration::ZERO),
     }
 }
+
+fn millis(overrides: &BTreeMap<String, String>, name: &str) -> Option<Duration> {
+    let value = overrides.get(name)?.trim().parse().ok()?;
+    Some(Duration::from_millis(value))
+}
+
+fn compaction(overrides: &BTreeMap<String, String>) -> CompactionSettings {
+    let default = CompactionSettings::default();
+    CompactionSettings {
+        min_lag: millis(overrides, "min.compaction.lag.ms").unwrap_or(default.min_lag),
+        max_lag: millis(overrides, "max.compaction.lag.ms").unwrap_or(default.max_lag),
+        min_dirty: overrides
+            .get("min.cleanable.dirty.ratio")
+            .and_then(|text| Ratio::parse(text))
+            .unwrap_or(default.min_dirty),
+        delete_retention: millis(overrides, "delete.retention.ms").unwrap_or(default.delete_retention),
+    }
+}
+
+/// Kafka's default of `segment.ms`.
+const SEGMENT_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A topic as every shard sees it. Immutable; a change makes a new one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -481,7 +531,7 @@ mod tests {
     #[test]
     fn what_would_promise_too_much_is_refused() {
         for pair in [
-            ("cleanup.policy", "compact"),
+            ("cleanup.policy", "shrink"),
             ("min.insync.replicas", "2"),
             ("segment.bytes", "1"),
             ("nope", "1"),

@@ -243,6 +243,7 @@ fn fetch_request<'a>(topic: &'a str, partitions: &[(i32, i64)], wait: Duration) 
         topics: vec![FetchTopic {
             topic,
             partitions: partitions.collect(),
+            ..FetchTopic::default()
         }],
         ..FetchRequest::default()
     }

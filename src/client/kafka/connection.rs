@@ -220,7 +220,7 @@ impl Connection {
     }
 
     fn version_of(&self, api: ApiKey) -> Result<i16, ClientError> {
-        let ours = api.versions();
+        let ours = api.versions_by_name();
         let unsupported = || ClientError::Unsupported {
             address: self.address.clone(),
             api,

@@ -401,6 +401,7 @@ impl State {
             responses.push(TopicProduceResponse {
                 name: topic.name,
                 partition_responses: outcomes,
+                ..Default::default()
             });
         }
         ProduceResponse {
@@ -456,6 +457,7 @@ impl State {
             FetchableTopicResponse {
                 topic: topic.topic,
                 partitions: partitions.collect(),
+                ..Default::default()
             }
         });
         FetchResponse {

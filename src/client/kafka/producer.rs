@@ -291,6 +291,7 @@ fn produce_request<'a>(
     let data = TopicProduceData {
         name: topic,
         partition_data: partitions,
+        ..TopicProduceData::default()
     };
     ProduceRequest {
         transactional_id: None,

@@ -38,7 +38,7 @@ pub(super) fn route(header: &RequestHeader<'_>) -> Route {
     let Some(api) = header.api().filter(|api| ADVERTISED.contains(api)) else {
         return Route::Refuse("unknown API");
     };
-    if api.versions().contains(header.api_version) {
+    if api.advertised().contains(header.api_version) && api.versions().contains(header.api_version) {
         return Route::Serve(api);
     }
     match api {
@@ -68,6 +68,29 @@ pub(super) async fn begin(call: Call, route: Route) -> PendingAnswer {
         ApiKey::CreatePartitions => task(create_partitions::handle(call)),
         ApiKey::IncrementalAlterConfigs => task(incremental_alter_configs::handle(call)),
         ApiKey::DescribeCluster => now(describe_cluster::handle(&call)),
+        // Known to the codec, not advertised: `route` refuses them before they come here.
+        ApiKey::OffsetCommit
+        | ApiKey::OffsetFetch
+        | ApiKey::JoinGroup
+        | ApiKey::Heartbeat
+        | ApiKey::LeaveGroup
+        | ApiKey::SyncGroup
+        | ApiKey::DescribeGroups
+        | ApiKey::ListGroups
+        | ApiKey::DeleteRecords
+        | ApiKey::AlterConfigs
+        | ApiKey::AlterReplicaLogDirs
+        | ApiKey::DescribeLogDirs
+        | ApiKey::DeleteGroups
+        | ApiKey::ElectLeaders
+        | ApiKey::AlterPartitionReassignments
+        | ApiKey::ListPartitionReassignments
+        | ApiKey::OffsetDelete
+        | ApiKey::DescribeProducers
+        | ApiKey::ConsumerGroupHeartbeat
+        | ApiKey::ConsumerGroupDescribe
+        | ApiKey::ListConfigResources
+        | ApiKey::DescribeTopicPartitions => Box::pin(ready(Answer::Close("an API that is not served"))),
     }
 }
 
@@ -96,6 +119,7 @@ fn settle(outcome: Outcome) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::api::ALL;
     use super::*;
 
     fn route_of(api_key: i16, api_version: i16) -> Route {
@@ -111,7 +135,7 @@ mod tests {
     fn every_advertised_version_that_is_parsed_is_served() {
         for &api in ADVERTISED {
             let versions = api.versions();
-            for version in versions.min..=versions.max {
+            for version in versions.min..=versions.max.min(api.advertised().max) {
                 assert_eq!(route_of(api.key(), version), Route::Serve(api));
             }
         }
@@ -124,7 +148,7 @@ mod tests {
             (-1, 0),
             (10, 7),
             (0, 2),
-            (0, 12),
+            (0, ApiKey::Produce.advertised().max + 1),
             (1, 3),
             (3, 14),
             (3, -1),
@@ -132,6 +156,17 @@ mod tests {
             assert!(
                 matches!(route_of(key, version), Route::Refuse(_)),
                 "{key} v{version}"
+            );
+        }
+    }
+
+    #[test]
+    fn known_apis_that_are_not_advertised_are_refused() {
+        for api in ALL.iter().filter(|api| !ADVERTISED.contains(api)) {
+            let version = api.versions().max;
+            assert!(
+                matches!(route_of(api.key(), version), Route::Refuse(_)),
+                "{api:?}"
             );
         }
     }

@@ -16,43 +16,86 @@
 //! **Invariants.** Field order is wire order. Versions and flexibility come from [`ApiKey`] alone. Decoding
 //! borrows from the frame. Nothing here interprets a value: an isolation level of 9 decodes.
 //!
-//! Any thread. Absent: topic ids in Produce and Fetch (versions 13+ of those APIs), and everything a broker
-//! would only say to another broker.
+//! Any thread. Absent: everything a broker would only say to another broker.
 
+mod alter_configs;
+mod alter_partition_reassignments;
+mod alter_replica_log_dirs;
 mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_config_resources;
+mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod stages;
+mod sync_group;
 
 use super::api::ApiKey;
 use super::wire::{DecodeError, EncodeError, Format, Reader, Wire, Writer};
 
+pub use alter_configs::*;
+pub use alter_partition_reassignments::*;
+pub use alter_replica_log_dirs::*;
 pub use api_versions::*;
+pub use consumer_group_describe::*;
+pub use consumer_group_heartbeat::*;
 pub use create_partitions::*;
 pub use create_topics::*;
+pub use delete_groups::*;
+pub use delete_records::*;
 pub use delete_topics::*;
 pub use describe_cluster::*;
 pub use describe_configs::*;
+pub use describe_groups::*;
+pub use describe_log_dirs::*;
+pub use describe_producers::*;
+pub use describe_topic_partitions::*;
+pub use elect_leaders::*;
 pub use fetch::*;
 pub use find_coordinator::*;
+pub use heartbeat::*;
 pub use incremental_alter_configs::*;
 pub use init_producer_id::*;
+pub use join_group::*;
+pub use leave_group::*;
+pub use list_config_resources::*;
+pub use list_groups::*;
 pub use list_offsets::*;
+pub use list_partition_reassignments::*;
 pub use metadata::*;
+pub use offset_commit::*;
+pub use offset_delete::*;
+pub use offset_fetch::*;
 pub use offset_for_leader_epoch::*;
 pub use produce::*;
 pub use stages::*;
+pub use sync_group::*;
 
 /// A whole request or response body.
 pub trait Message<'a>: Wire<'a> {
@@ -129,6 +172,8 @@ macro_rules! wire_struct {
                 Self { $($field: wire_struct!(@default $($default)?),)* }
             }
         }
+
+        impl $($generics)* $crate::protocol::kafka::wire::Structure for $name $($generics)* {}
 
         impl<$life> $crate::protocol::kafka::wire::Wire<$life> for $name $($generics)* {
             fn bytes_min(format: $crate::protocol::kafka::wire::Format) -> usize {

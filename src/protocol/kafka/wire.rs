@@ -7,8 +7,9 @@
 //! **Invariants.**
 //! 1. An array is refused unless `count * smallest_element <= bytes_left` and the message's element budget
 //!    ([`ELEMENTS_MAX`]) still covers it; only then is room reserved. So decoding `n` bytes of request
-//!    takes at most 28 `n` bytes of memory (DescribeConfigs: resources of 4 bytes become 48, keys of 1 become 16;
-//!    other requests take less, responses up to 36 `n`), and never more than `ELEMENTS_MAX` elements.
+//!    takes at most 42 `n` bytes of memory (OffsetFetch: groups of 3 bytes become 64, topics of 3 become 56,
+//!    partitions of 4 stay 4; other requests take less, as do responses), and never more than `ELEMENTS_MAX`
+//!    elements.
 //! 2. Nothing recurses on input: nesting is the nesting of Rust types.
 //! 3. Strings and byte fields borrow from the frame (`'a`); nothing is copied on decode.
 //!
@@ -26,7 +27,7 @@ mod writer;
 
 use crate::protocol::kafka::api::ApiKey;
 
-pub use field::{Format, Wire};
+pub use field::{Format, Structure, Wire};
 pub use reader::Reader;
 pub use records::Records;
 pub use writer::{Encoded, Writer};

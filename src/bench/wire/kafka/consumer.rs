@@ -189,6 +189,7 @@ impl Consumer {
                 topics.push(FetchTopic {
                     topic: &topic.name,
                     partitions,
+                    ..FetchTopic::default()
                 });
             }
         }

@@ -4,7 +4,7 @@
 //! (they depend on the lengths of keys and values alone), so nothing is copied or moved afterwards and only the checksum
 //! is filled in. The tests hold the bytes against the crate's own codec and batch builder.
 //!
-//! Layout: frame size, request header, Produce body of versions 3 to 11 with one batch of uncompressed records for each
+//! Layout: frame size, request header, Produce body of versions 3 to 12 with one batch of uncompressed records for each
 //! partition. Flexible from version 9 on.
 
 use crate::base::crc32c;
@@ -276,7 +276,8 @@ mod tests {
             index: i32::try_from(parts[index].partition).unwrap(),
             records: Some(records[index].as_slice()),
         };
-        for version in ApiKey::Produce.versions().min..=ApiKey::Produce.versions().max {
+        let spoken = ApiKey::Produce.versions_by_name();
+        for version in spoken.min..=spoken.max {
             let head = Head {
                 version,
                 correlation_id: 77,
@@ -296,10 +297,12 @@ mod tests {
                     TopicProduceData {
                         name: "a",
                         partition_data: [data(0), data(1)].into_iter().collect(),
+                        ..Default::default()
                     },
                     TopicProduceData {
                         name: "b",
                         partition_data: [data(2)].into_iter().collect(),
+                        ..Default::default()
                     },
                 ]
                 .into_iter()

@@ -19,7 +19,7 @@ pub(super) struct Versions(Vec<(i16, i16, i16)>);
 impl Versions {
     /// The newest version both sides speak.
     pub(super) fn of(&self, api: ApiKey) -> Result<i16, Broken> {
-        let ours = api.versions();
+        let ours = api.versions_by_name();
         let theirs = self.0.iter().find(|(key, ..)| *key == api.key());
         theirs
             .map(|(_, min, max)| (ours.min.max(*min), ours.max.min(*max)))

@@ -255,6 +255,7 @@ fn answer(call: &Call, request: &FetchRequest<'_>, plan: &Plan, found: Found) ->
         }
         responses.push(FetchableTopicResponse {
             topic: topic.topic,
+            topic_id: topic.topic_id,
             partitions,
         });
     }

@@ -269,6 +269,7 @@ fn answer(call: &Call, outcomes: &[Result<Produced, Refusal>], trail: &ProduceTr
         .iter()
         .map(|topic| TopicProduceResponse {
             name: topic.name,
+            topic_id: topic.topic_id,
             partition_responses: topic.partition_data.iter().map(&mut partition).collect(),
         })
         .collect();

@@ -3,10 +3,12 @@
 //! **Cost.** Record chunks are handed over by value ([`Records`]) and, when big, become part of the output
 //! without a copy. No records are length 0, never null.
 //!
-//! From version 7 on a request may belong to a session; answering `session_id` 0 declines. Versions 13 and up
-//! (topic ids) are not yet spoken.
+//! From version 7 on a request may belong to a session; answering `session_id` 0 declines. Topics are named until
+//! version 12 and known by their ids from version 13 on. Absent: what a follower tells its leader (its state, its
+//! directory, its high watermark).
 
-use super::{LeaderIdAndEpoch, STAGES_TAG, rpc, wire_struct};
+use super::{LeaderIdAndEpoch, NodeEndpoint, STAGES_TAG, rpc, wire_struct};
+use crate::base::TopicId;
 use crate::base::stages::StageTimes;
 use crate::protocol::kafka::wire::Records;
 
@@ -16,7 +18,7 @@ wire_struct! {
         /// The cluster the client believes in.
         cluster_id: Option<&'a str> => 12.., null 12.., tag 0;
         /// Node id of a follower, -1 for a consumer.
-        replica_id: i32 => 4.., default -1;
+        replica_id: i32 => 4..=14, default -1;
         /// How long to wait for `min_bytes`, in ms.
         max_wait_ms: i32 => 4..;
         /// Answer as soon as this many bytes are there.
@@ -43,8 +45,10 @@ wire_struct! {
 wire_struct! {
     /// What to fetch from one topic.
     FetchTopic<'a> {
-        /// The topic.
-        topic: &'a str => 4..;
+        /// The topic's name.
+        topic: &'a str => 4..=12;
+        /// The topic's id.
+        topic_id: TopicId => 13.., default TopicId::NIL;
         /// By partition.
         partitions: Vec<FetchPartition> => 4..;
     }
@@ -71,8 +75,10 @@ wire_struct! {
 wire_struct! {
     /// What to drop from the session.
     ForgottenTopic<'a> {
-        /// The topic.
-        topic: &'a str => 7..;
+        /// The topic's name.
+        topic: &'a str => 7..=12;
+        /// The topic's id.
+        topic_id: TopicId => 13.., default TopicId::NIL;
         /// Its partitions.
         partitions: Vec<i32> => 7..;
     }
@@ -89,6 +95,8 @@ wire_struct! {
         session_id: i32 => 7..;
         /// By topic.
         responses: Vec<FetchableTopicResponse<'a>> => 4..;
+        /// Addresses of the leaders named in `current_leader`.
+        node_endpoints: Vec<NodeEndpoint<'a>> => 16.., tag 0;
         /// Corelog's own: where the time went, for a client that asked.
         stages: Option<StageTimes> => 12.., tag STAGES_TAG;
     }
@@ -97,8 +105,10 @@ wire_struct! {
 wire_struct! {
     /// Batches of one topic.
     FetchableTopicResponse<'a> {
-        /// The topic.
-        topic: &'a str => 4..;
+        /// The topic's name.
+        topic: &'a str => 4..=12;
+        /// The topic's id.
+        topic_id: TopicId => 13.., default TopicId::NIL;
         /// By partition.
         partitions: Vec<PartitionData<'a>> => 4..;
     }

@@ -1,7 +1,7 @@
 //! ListOffsets: the offset at a time, and the ends of a log.
 //!
 //! Times below zero are questions: [`TIMESTAMP_LATEST`] and friends. Nothing found is offset -1 with
-//! timestamp -1. Absent: version 11 and its -6.
+//! timestamp -1.
 
 use super::{rpc, wire_struct};
 
@@ -15,6 +15,8 @@ pub const TIMESTAMP_MAX: i64 = -3;
 pub const TIMESTAMP_EARLIEST_LOCAL: i64 = -4;
 /// Asks for the last offset in remote storage (version 9 on).
 pub const TIMESTAMP_LATEST_TIERED: i64 = -5;
+/// Asks for the first offset that remote storage does not have yet (version 11 on).
+pub const TIMESTAMP_EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 wire_struct! {
     /// Where do these logs begin, end, or pass a time?

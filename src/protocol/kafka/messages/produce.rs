@@ -3,12 +3,13 @@
 //! **Cost.** The request borrows everything, record bytes included, and holds its first topic and each topic's
 //! first partition in place, so the common request of one partition decodes without an allocation.
 //!
-//! Versions 0 to 2 (other record formats) are refused, 12 (transactions, second edition) and 13 (topic ids)
-//! not yet spoken. `acks = 0` has no response at all.
+//! Versions 0 to 2 (other record formats) are refused. Topics are named until version 12 and known by their ids from
+//! version 13 on. `acks = 0` has no response at all.
 
 use smallvec::SmallVec;
 
 use super::{STAGES_TAG, rpc, wire_struct};
+use crate::base::TopicId;
 use crate::base::stages::StageTimes;
 
 /// Topics of a Produce request; the first needs no allocation.
@@ -36,8 +37,10 @@ wire_struct! {
 wire_struct! {
     /// Batches for one topic.
     TopicProduceData<'a> {
-        /// The topic.
-        name: &'a str => 3..;
+        /// The topic's name.
+        name: &'a str => 3..=12;
+        /// The topic's id.
+        topic_id: TopicId => 13.., default TopicId::NIL;
         /// The batches by partition.
         partition_data: ProducePartitions<'a> => 3..;
     }
@@ -70,8 +73,10 @@ wire_struct! {
 wire_struct! {
     /// Outcome for one topic.
     TopicProduceResponse<'a> {
-        /// The topic.
-        name: &'a str => 3..;
+        /// The topic's name.
+        name: &'a str => 3..=12;
+        /// The topic's id.
+        topic_id: TopicId => 13.., default TopicId::NIL;
         /// By partition.
         partition_responses: Vec<PartitionProduceResponse<'a>> => 3..;
     }
@@ -109,8 +114,8 @@ wire_struct! {
     }
 }
 
-// Produce has these two from version 10 on, Fetch the first from version 12 on; only messages of those
-// versions hold them, so `0..` says it all.
+// Produce has these two from version 10 on, Fetch from versions 12 and 16 on; only messages of those versions hold
+// them, so `0..` says it all.
 wire_struct! {
     /// A leader and its epoch, shared by Produce and Fetch responses.
     LeaderIdAndEpoch {
@@ -122,7 +127,7 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// Where a node listens.
+    /// Where a node listens, shared by Produce and Fetch responses.
     NodeEndpoint<'a> {
         /// Its node id.
         node_id: i32 => 0..;

@@ -21,7 +21,7 @@ pub(in crate::protocol::kafka) const HEAD_BYTES: usize = FRAME_SIZE_BYTES + 2;
 pub(in crate::protocol::kafka) const PLAIN_FRAME_BYTES_MAX: usize = 8 << 20;
 
 /// Most bytes of memory the decoder makes of one byte of request; see `wire`.
-const DECODE_FACTOR_MAX: usize = 28;
+const DECODE_FACTOR_MAX: usize = 42;
 
 /// What a Produce request takes beside its frame: its records are borrowed.
 const PRODUCE_RESERVE_BYTES: usize = 1024;

@@ -165,6 +165,38 @@ impl<'a> Wire<'a> for Option<&'a [u8]> {
     }
 }
 
+/// A structure of fields, as opposed to a primitive: one that may be null has a byte in front that says so.
+pub trait Structure {}
+
+/// Leads a structure that is there.
+const PRESENT: i8 = 1;
+/// Stands for one that is not; any negative number means the same.
+const ABSENT: i8 = -1;
+
+impl<'a, T: Wire<'a> + Structure> Wire<'a> for Option<T> {
+    fn bytes_min(_: Format) -> usize {
+        1
+    }
+
+    fn read(reader: &mut Reader<'a>, format: Format) -> Result<Self, DecodeError> {
+        if reader.i8()? < 0 {
+            null(format)
+        } else {
+            T::read(reader, element(format)).map(Some)
+        }
+    }
+
+    fn write(self, writer: &mut Writer, format: Format) {
+        match self {
+            Some(structure) => {
+                writer.i8(PRESENT);
+                structure.write(writer, element(format));
+            }
+            None => writer.i8(ABSENT),
+        }
+    }
+}
+
 /// Elements themselves are never null.
 const fn element(format: Format) -> Format {
     format.with_nullable(false)

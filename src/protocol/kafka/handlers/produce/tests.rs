@@ -141,6 +141,7 @@ fn acks_are_judged_before_transactions_and_both_before_batches() {
         topic_data: [TopicProduceData {
             name: "t",
             partition_data: [PartitionProduceData { index: 0, records }].into_iter().collect(),
+            ..TopicProduceData::default()
         }]
         .into_iter()
         .collect(),
