@@ -7,6 +7,7 @@
     clippy::disallowed_methods,
     reason = "a test has clocks, threads and patience of its own"
 )]
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may fail the test")]
 
 #[expect(
     clippy::allow_attributes,
@@ -109,13 +110,19 @@ fn a_group_reads_once_and_goes_where_it_is_sent() {
     assert_eq!(shell.print("consume t -g g -e"), "", "everything was committed");
     assert_eq!(shell.lag("g"), 0);
     let listed = shell.json("group list");
-    assert_eq!((&listed[0]["group"], &listed[0]["state"]), (&"g".into(), &"Empty".into()));
+    assert_eq!(
+        (&listed[0]["group"], &listed[0]["state"]),
+        (&"g".into(), &"Empty".into())
+    );
 
     shell.produce("t", 100..110);
     assert_eq!(shell.lag("g"), 10);
     let planned = shell.json("group seek g --to start --dry-run");
     assert_eq!(planned.as_array().unwrap().len(), 4);
-    assert!(planned[0]["status"] == "would move" && planned[0]["after"] == 0, "{planned}");
+    assert!(
+        planned[0]["status"] == "would move" && planned[0]["after"] == 0,
+        "{planned}"
+    );
     assert_eq!(shell.lag("g"), 10, "a dry run moves nothing");
 
     shell.print("group seek g --to start");
@@ -125,7 +132,10 @@ fn a_group_reads_once_and_goes_where_it_is_sent() {
     assert_eq!(shell.lag("g"), 2);
 
     let (code, _, err) = shell.run("group seek g --to start -t t:9", "");
-    assert_eq!((code, err.as_str()), (1, "error: topic \"t\" has no partition 9: it has 4\n"));
+    assert_eq!(
+        (code, err.as_str()),
+        (1, "error: topic \"t\" has no partition 9: it has 4\n")
+    );
     shell.print("group delete g -t t:0 --dry-run");
     assert_eq!(shell.lag("g"), 2);
     shell.print("group delete g -t t:0");
@@ -197,7 +207,10 @@ fn two_members_share_a_topic_and_cannot_be_moved_while_they_run() {
         assert!(std::time::Instant::now() < deadline, "{} of 200", seen.len());
         for (member, count) in members.iter().zip(&mut by_member) {
             while let Ok(line) = member.lines.recv_timeout(Duration::from_millis(20)) {
-                assert!(seen.insert(line.parse::<u32>().unwrap()), "{line} was printed twice");
+                assert!(
+                    seen.insert(line.parse::<u32>().unwrap()),
+                    "{line} was printed twice"
+                );
                 *count += 1;
             }
         }
@@ -241,7 +254,10 @@ fn topics_are_altered_grown_and_trimmed() {
     let lines: String = (0..10).map(|n| format!("{n}\n")).collect();
     shell.run("produce t -p 3", &lines);
     let planned = shell.json("topic trim t --before -3 -p 3 --dry-run");
-    assert_eq!((&planned[0]["start_before"], &planned[0]["start"]), (&0.into(), &7.into()));
+    assert_eq!(
+        (&planned[0]["start_before"], &planned[0]["start"]),
+        (&0.into(), &7.into())
+    );
     shell.print("topic trim t --before -3 -p 3");
     assert_eq!(shell.print("consume t -e -p 3"), "7\n8\n9\n");
     shell.print("topic trim t --before end");

@@ -76,9 +76,15 @@ impl Consumer {
     /// A reader of the partitions in `offsets`, each from its offset. `start` says what becomes of a partition whose offset
     /// is gone: [`StartAt::Start`] begins at the first record there is, anything else is an error.
     pub fn at(client: Client, topic: Topic, start: StartAt, offsets: &BTreeMap<i32, i64>) -> Self {
-        let places = offsets
-            .iter()
-            .map(|(index, offset)| (*index, Place { next: *offset, end: None }));
+        let places = offsets.iter().map(|(index, offset)| {
+            (
+                *index,
+                Place {
+                    next: *offset,
+                    end: None,
+                },
+            )
+        });
         Self {
             pauses: Pauses::new(client.patience()),
             places: places.collect(),
@@ -91,7 +97,10 @@ impl Consumer {
     /// The next offset to show, by partition.
     #[must_use]
     pub fn offsets(&self) -> BTreeMap<i32, i64> {
-        self.places.iter().map(|(index, place)| (*index, place.next)).collect()
+        self.places
+            .iter()
+            .map(|(index, place)| (*index, place.next))
+            .collect()
     }
 
     /// The client, between polls.

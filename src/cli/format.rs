@@ -55,9 +55,15 @@ impl Style {
 }
 
 fn read_hex(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: &u8| {
+        char::from(*byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     let (pairs, rest) = text.as_chunks::<2>();
-    let bytes = pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?));
+    let bytes = pairs
+        .iter()
+        .map(|[high, low]| Some(digit(high)? << 4 | digit(low)?));
     bytes.collect::<Option<Vec<u8>>>().filter(|_| rest.is_empty())
 }
 
@@ -108,7 +114,9 @@ impl Format {
             Piece::Field(FieldOf::Partition) => write!(out, "{}", record.partition),
             Piece::Field(FieldOf::Topic) => out.write_all(record.topic.as_bytes()),
             Piece::Field(FieldOf::Timestamp) => write!(out, "{}", record.timestamp),
-            Piece::Field(FieldOf::TimestampIso) => out.write_all(moment::to_text(record.timestamp).as_bytes()),
+            Piece::Field(FieldOf::TimestampIso) => {
+                out.write_all(moment::to_text(record.timestamp).as_bytes())
+            }
             Piece::Field(FieldOf::Headers) => print_headers(out, record.headers),
         })
     }
@@ -281,7 +289,10 @@ fn literal(pieces: &mut Vec<Piece>, bytes: &[u8]) {
 /// The field a letter and what is in braces behind it name; `None` for the percent sign itself.
 fn field(letter: char, chars: &mut std::str::Chars<'_>) -> Result<Option<FieldOf>, FormatError> {
     // Only fields that have styles take braces: `{` behind any other is a character like all others.
-    let styled = matches!(letter, 'v' | 'k' | 'T').then(|| style(chars)).transpose()?.flatten();
+    let styled = matches!(letter, 'v' | 'k' | 'T')
+        .then(|| style(chars))
+        .transpose()?
+        .flatten();
     Ok(Some(match (letter, styled.as_deref()) {
         ('v', None) => FieldOf::Value(Style::Raw),
         ('v', Some("hex")) => FieldOf::Value(Style::Hex),

@@ -84,7 +84,14 @@ impl Described {
         let mut ends = Ends::default();
         let mut lag_of_all = 0;
         let mut partitions = Listing::new(&[
-            "topic", "partition", "committed", "end", "lag", "member", "client", "host",
+            "topic",
+            "partition",
+            "committed",
+            "end",
+            "lag",
+            "member",
+            "client",
+            "host",
         ]);
         for partition in all {
             let offset = committed.get(partition).copied();
@@ -185,7 +192,8 @@ fn seek(args: &GroupSeek, streams: &mut Streams<'_>) -> Result<(), CliError> {
         Effect::Change => client.commit_offsets(&args.group, &targets)?,
         Effect::None => Vec::new(),
     };
-    let codes: BTreeMap<&TopicPartition, i16> = outcomes.iter().map(|one| (&one.partition, one.code)).collect();
+    let codes: BTreeMap<&TopicPartition, i16> =
+        outcomes.iter().map(|one| (&one.partition, one.code)).collect();
     let mut listing = Listing::new(&["topic", "partition", "before", "after", "status"]);
     for (partition, offset) in &targets {
         let status = match codes.get(partition) {
@@ -202,7 +210,10 @@ fn seek(args: &GroupSeek, streams: &mut Streams<'_>) -> Result<(), CliError> {
         ]);
     }
     listing.print(args.output, streams.out)?;
-    all_well(&outcomes, &format!("group {:?} was not moved everywhere", args.group))
+    all_well(
+        &outcomes,
+        &format!("group {:?} was not moved everywhere", args.group),
+    )
 }
 
 fn all_well(outcomes: &[OffsetOutcome], otherwise: &str) -> Result<(), CliError> {
@@ -273,12 +284,18 @@ fn delete(args: &GroupDelete, streams: &mut Streams<'_>) -> Result<(), CliError>
             for group in &args.groups {
                 let group = client.describe_group(group)?;
                 would.push(Outcome {
-                    name: group.id,
                     code: group.refusal_to_delete(),
+                    name: group.id,
                     message: None,
                 });
             }
-            print_outcomes(&would, "would be deleted", args.output, |one| one.code == 0, streams)
+            print_outcomes(
+                &would,
+                "would be deleted",
+                args.output,
+                |one| one.code == 0,
+                streams,
+            )
         }
     }
 }

@@ -240,7 +240,10 @@ fn trim(args: &TopicTrim, streams: &mut Streams<'_>) -> Result<(), CliError> {
         *target = begun.get(partition).copied().unwrap_or(0).max(*target);
     }
     let outcome = match effect(args.dry_run) {
-        Effect::None => targets.iter().map(|(partition, start)| (*partition, (*start, 0))).collect(),
+        Effect::None => targets
+            .iter()
+            .map(|(partition, start)| (*partition, (*start, 0)))
+            .collect(),
         Effect::Change => client.delete_records(&args.name, &targets)?,
     };
     let mut listing = Listing::new(&["partition", "start_before", "start", "status"]);
@@ -252,11 +255,19 @@ fn trim(args: &TopicTrim, streams: &mut Streams<'_>) -> Result<(), CliError> {
             (code, _) => describe(*code, None),
         };
         refused |= *code != 0;
-        listing.push([json!(partition), json!(begun.get(partition)), json!(start), json!(status)]);
+        listing.push([
+            json!(partition),
+            json!(begun.get(partition)),
+            json!(start),
+            json!(status),
+        ]);
     }
     listing.print(args.output, streams.out)?;
     if refused {
-        Err(CliError::Failed(format!("{} was not trimmed everywhere", args.name)))
+        Err(CliError::Failed(format!(
+            "{} was not trimmed everywhere",
+            args.name
+        )))
     } else {
         Ok(())
     }

@@ -72,9 +72,21 @@ mod tests {
             err: &mut err,
         };
         let address = peer.address();
-        let line = ["corelog", "topic", "describe", "t", "--watch=1ms", "--brokers", &address];
+        let line = [
+            "corelog",
+            "topic",
+            "describe",
+            "t",
+            "--watch=1ms",
+            "--brokers",
+            &address,
+        ];
         assert_eq!(run_with(line.map(Into::into), &mut streams), 0);
         let text = String::from_utf8(out.0).unwrap();
-        assert_eq!(text.matches("PARTITION").count(), 3, "two rounds read, one refused: {text}");
+        assert_eq!(
+            text.matches("PARTITION").count(),
+            3,
+            "two rounds read, one refused: {text}"
+        );
     }
 }

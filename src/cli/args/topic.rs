@@ -100,7 +100,12 @@ pub struct TopicAlter {
     /// Name of the topic
     pub name: String,
     /// A setting to change; may be given many times
-    #[arg(short, long = "config", value_name = "KEY=VALUE", required_unless_present = "reset")]
+    #[arg(
+        short,
+        long = "config",
+        value_name = "KEY=VALUE",
+        required_unless_present = "reset"
+    )]
     pub config: Vec<Assignment>,
     /// A setting to take back to its default; may be given many times
     #[arg(long, value_name = "KEY")]

@@ -131,7 +131,11 @@ impl Client {
         let outcomes: Vec<Outcome> = self.persist(|client| {
             let configs = changes.iter().map(|(key, value)| AlterableConfig {
                 name: key,
-                config_operation: if value.is_some() { OPERATION_SET } else { OPERATION_DELETE },
+                config_operation: if value.is_some() {
+                    OPERATION_SET
+                } else {
+                    OPERATION_DELETE
+                },
                 value: value.as_deref(),
             });
             let resource = AlterConfigsResource {

@@ -88,8 +88,10 @@ pub(super) fn range(
     members: &BTreeMap<&str, Vec<String>>,
     partitions: &BTreeMap<String, usize>,
 ) -> BTreeMap<String, Assignment> {
-    let mut assigned: BTreeMap<String, Assignment> =
-        members.keys().map(|member| ((*member).to_owned(), Assignment::new())).collect();
+    let mut assigned: BTreeMap<String, Assignment> = members
+        .keys()
+        .map(|member| ((*member).to_owned(), Assignment::new()))
+        .collect();
     for (topic, count) in partitions {
         let subscribers: Vec<&str> = members
             .iter()
@@ -131,7 +133,9 @@ mod tests {
         let one = Assignment::from([("t".to_owned(), vec![3])]);
         assert_eq!(
             encode(&one),
-            [0, 0, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 3, 0xff, 0xff, 0xff, 0xff]
+            [
+                0, 0, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 3, 0xff, 0xff, 0xff, 0xff
+            ]
         );
     }
 

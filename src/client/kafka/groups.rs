@@ -124,7 +124,12 @@ impl Client {
         };
         let (code, message, node, address) = self.ask(To::Anyone, request, |answer| {
             let found = answer.coordinators.first().map(|one| {
-                (one.error_code, one.error_message, one.node_id, Address::new(one.host, one.port))
+                (
+                    one.error_code,
+                    one.error_message,
+                    one.node_id,
+                    Address::new(one.host, one.port),
+                )
             });
             let (code, message, node, address) = found.unwrap_or_else(|| {
                 let address = Address::new(answer.host, answer.port);
@@ -276,7 +281,12 @@ impl Client {
                 for topic in &answer.topics {
                     let partitions = topic.partitions.iter();
                     found.extend(partitions.map(|one| {
-                        (topic.name, one.partition_index, one.committed_offset, one.error_code)
+                        (
+                            topic.name,
+                            one.partition_index,
+                            one.committed_offset,
+                            one.error_code,
+                        )
                     }));
                 }
                 for one in &answer.groups {
@@ -284,7 +294,12 @@ impl Client {
                     for topic in &one.topics {
                         let partitions = topic.partitions.iter();
                         found.extend(partitions.map(|one| {
-                            (topic.name, one.partition_index, one.committed_offset, one.error_code)
+                            (
+                                topic.name,
+                                one.partition_index,
+                                one.committed_offset,
+                                one.error_code,
+                            )
                         }));
                     }
                 }
@@ -309,7 +324,9 @@ impl Client {
         group: &str,
         offsets: &BTreeMap<TopicPartition, i64>,
     ) -> Result<Vec<OffsetOutcome>, ClientError> {
-        self.ask_coordinator(group, |client, to| client.commit_as(group, Committer::OUTSIDER, offsets, to))
+        self.ask_coordinator(group, |client, to| {
+            client.commit_as(group, Committer::OUTSIDER, offsets, to)
+        })
     }
 
     /// One attempt to commit.
@@ -441,7 +458,11 @@ fn partitions<'a>(topics: impl Iterator<Item = (&'a str, &'a [i32])>) -> Vec<Top
 }
 
 fn nothing_about(group: &str) -> ClientError {
-    ClientError::refused(&format!("group {group:?}"), ErrorCode::GroupIdNotFound.code(), None)
+    ClientError::refused(
+        &format!("group {group:?}"),
+        ErrorCode::GroupIdNotFound.code(),
+        None,
+    )
 }
 
 fn node_of(to: To) -> i32 {

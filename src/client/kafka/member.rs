@@ -147,7 +147,12 @@ impl Member {
                 protocol: answer.protocol_name.unwrap_or_default().to_owned(),
                 members: members.collect(),
             };
-            (answer.error_code, answer.member_id.to_owned(), answer.generation_id, joined)
+            (
+                answer.error_code,
+                answer.member_id.to_owned(),
+                answer.generation_id,
+                joined,
+            )
         })?;
         if code == 0 || code == ErrorCode::MemberIdRequired.code() {
             self.id = id;
@@ -206,9 +211,11 @@ impl Member {
             assignments: assignments.collect(),
             ..SyncGroupRequest::default()
         };
-        client.ask(To::Node(self.coordinator), request, |answer| match answer.error_code {
-            0 => Ok(assignment::decode(answer.assignment)),
-            code => Err(code),
+        client.ask(To::Node(self.coordinator), request, |answer| {
+            match answer.error_code {
+                0 => Ok(assignment::decode(answer.assignment)),
+                code => Err(code),
+            }
         })
     }
 
@@ -216,11 +223,7 @@ impl Member {
     ///
     /// # Errors
     /// What the broker or the network says.
-    pub fn places(
-        &self,
-        client: &mut Client,
-        partitions: &[i32],
-    ) -> Result<BTreeMap<i32, i64>, ClientError> {
+    pub fn places(&self, client: &mut Client, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, ClientError> {
         let committed = client.committed(&self.group)?;
         let first = client.offsets(&self.topic, TIMESTAMP_EARLIEST)?;
         let place = |partition: &i32| {
