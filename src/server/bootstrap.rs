@@ -27,7 +27,7 @@ use crate::runtime::mesh::{Mesh, Port};
 use crate::runtime::net::BoundSocket;
 use crate::shard::coordinator::GroupSettings;
 use crate::shard::request::Message;
-use crate::shard::{Advertise, Cluster, DoorLimits, Node, Shard, ShardConfig};
+use crate::shard::{Advertise, CleanerConfig, Cluster, DoorLimits, Node, Shard, ShardConfig};
 use crate::storage::layout::DataDir;
 use crate::storage::{Error as StorageError, marker, pool};
 use std::net::SocketAddr;
@@ -308,6 +308,15 @@ impl Start<'_> {
             clean: self.clean.clone(),
             retention_check_interval: config.log.retention_check_interval.get(),
             producer_expiration: config.log.producer_id_expiration.get(),
+            cleaner: CleanerConfig {
+                check_interval: config.compaction.check_interval.get(),
+                memory_bytes: as_usize(config.compaction.memory_bytes.get()),
+                bytes_per_second: config
+                    .compaction
+                    .bytes_per_second
+                    .0
+                    .map(crate::base::units::ByteSize::get),
+            },
             groups: group_settings(&config.group),
             fatal: Arc::new(move |problem| {
                 // Nobody is left to tell when the control thread has ended.

@@ -61,6 +61,8 @@ section! {
         runtime: RuntimeConfig;
         /// The log, and the defaults of topics that do not set their own.
         log: LogConfig;
+        /// The cleaner, which compacts the logs of topics with cleanup.policy=compact.
+        compaction: CompactionConfig;
         /// Consumer groups and their committed offsets.
         group: GroupConfig;
     }
@@ -157,6 +159,18 @@ section! {
 }
 
 section! {
+    /// The cleaner, which compacts the logs of topics with cleanup.policy=compact.
+    pub struct CompactionConfig at [compaction] {
+        /// How often each shard looks for logs that are worth a pass.
+        check_interval: TimeSpan = TimeSpan::from_secs(15), "duration";
+        /// Memory for keys during a pass, per shard: 24 bytes for each. With less a log takes more passes.
+        memory_bytes: ByteSize = ByteSize::mib(16), "size";
+        /// Bytes the cleaner of a shard reads and writes per second; -1 for no limit.
+        bytes_per_second: SizeLimit = SizeLimit(Some(ByteSize::mib(64))), "size|-1";
+    }
+}
+
+section! {
     /// Consumer groups and their committed offsets.
     pub struct GroupConfig at [group] {
         /// Shortest session timeout a member may ask for.
@@ -196,6 +210,7 @@ impl Config {
             AdminConfig::FIELDS,
             RuntimeConfig::FIELDS,
             LogConfig::FIELDS,
+            CompactionConfig::FIELDS,
             GroupConfig::FIELDS,
         ]
         .into_iter()

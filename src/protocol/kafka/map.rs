@@ -10,7 +10,7 @@ use crate::batch::kafka::KafkaBatchError;
 use crate::broker::group::consumer::ConsumerGroupError;
 use crate::broker::group::error::GroupError;
 use crate::broker::topic::TopicError;
-use crate::shard::request::{ControlError, ProduceError, ReadFailure};
+use crate::shard::request::{ControlError, ProduceError, ReadFailure, TrimError};
 
 /// The code for a batch a producer may not append.
 ///
@@ -52,6 +52,16 @@ pub(super) const fn read_failure(failure: ReadFailure) -> ErrorCode {
         ReadFailure::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
         ReadFailure::OutOfRange => ErrorCode::OffsetOutOfRange,
         ReadFailure::Storage => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// The code for a log whose start was not moved.
+pub(super) const fn trim_error(error: TrimError) -> ErrorCode {
+    match error {
+        TrimError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        TrimError::OutOfRange => ErrorCode::OffsetOutOfRange,
+        TrimError::Policy => ErrorCode::PolicyViolation,
+        TrimError::Storage => ErrorCode::KafkaStorageError,
     }
 }
 

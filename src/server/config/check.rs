@@ -192,6 +192,7 @@ impl Config {
         found.some_time("log.retention_check_interval", log.retention_check_interval);
         found.some_time("log.relaxed_sync_interval", log.relaxed_sync_interval);
         found.some_time("log.producer_id_expiration", log.producer_id_expiration);
+        found.some_time("compaction.check_interval", self.compaction.check_interval);
     }
 
     fn check_group(&self, found: &mut Found) {

@@ -19,6 +19,8 @@ use futures_lite::future::or;
 use super::{log_of, wire_offset};
 use crate::base::stages::StageTimes;
 use crate::base::{LogId, Offset};
+use crate::batch::attributes::Compression;
+use crate::broker::topic::{StoredCompression, Topic};
 use crate::protocol::kafka::call::{Answer, Call, Outcome};
 use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::map;
@@ -32,6 +34,9 @@ use crate::shard::count;
 use crate::shard::request::{Bounds, PartRead, ReadLimits, ReadPart};
 use crate::shard::stages::{Handoff, ReadTrail};
 use crate::storage::read::ReadFormat;
+
+/// First version whose clients know zstd.
+const ZSTD_SINCE: i16 = 10;
 
 /// Most bytes of one answer, whatever the client asks for; Kafka's `fetch.max.bytes`.
 const FETCH_BYTES_MAX: usize = 55 << 20;
@@ -94,7 +99,12 @@ fn plan(call: &Call, request: &FetchRequest<'_>) -> Plan {
         let found = image.topic(topic.topic);
         for partition in &topic.partitions {
             let log = found.and_then(|found| log_of(found, partition.partition));
-            let target = target(log, partition);
+            let target = match found {
+                Some(found) if call.version < ZSTD_SINCE && stores_zstd(found) => {
+                    Target::Refused(ErrorCode::UnsupportedCompressionType)
+                }
+                _ => target(log, partition),
+            };
             if let (Target::Read(log), Some(found), Ok(offset)) =
                 (target, found, u64::try_from(partition.fetch_offset))
             {
@@ -127,6 +137,17 @@ fn plan(call: &Call, request: &FetchRequest<'_>) -> Plan {
         // The first batch may exceed `max_bytes`; the topic bounds by how much.
         reserve: wanted.min(max_bytes).max(largest_batch.min(share)),
     }
+}
+
+/// Whether the broker itself compresses what the topic stores with zstd.
+fn stores_zstd(topic: &Topic) -> bool {
+    matches!(
+        topic.settings.compression,
+        StoredCompression::Broker {
+            codec: Compression::Zstd,
+            ..
+        }
+    )
 }
 
 fn target(log: Option<LogId>, partition: &FetchPartition) -> Target {
@@ -295,8 +316,8 @@ fn records_of(partition: &FetchPartition, read: PartRead) -> Result<(Vec<u8>, Bo
     if let Some(fenced) = map::fence(partition.current_leader_epoch, bounds.epoch) {
         return Err(fenced);
     }
-    // zstd goes to old clients too, as from Kafka: it refuses them only where the topic itself is configured for zstd
-    // (KIP-110), and ours stores what producers send.
+    // What producers compressed with zstd goes to old clients too, as from Kafka: it refuses them only where the topic
+    // itself is configured for zstd (KIP-110).
     let records = read.records.map_err(map::read_failure)?;
     Ok((records, bounds))
 }
