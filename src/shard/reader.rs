@@ -10,7 +10,7 @@
 use super::partition::{Cursor, Partition};
 use super::request::{OffsetAnswer, OffsetQuery, PartRead, ReadFailure, ReadLimits, ReadPart};
 use super::{Shard, count};
-use crate::base::{LogId, Offset, Timestamp};
+use crate::base::{LeaderEpoch, LogId, Offset, Timestamp};
 use crate::batch::kafka::{KafkaBatch, Records};
 use crate::runtime::buffer::{BLOCK_BYTES, Chunk, ChunkClass, SLAB_BYTES, align_down, align_up};
 use crate::runtime::disk::{File, OpenMode, Piece};
@@ -127,9 +127,22 @@ impl Shard {
                     records: Err(ReadFailure::UnknownPartition),
                     next: part.offset,
                     bounds: None,
+                    diverging: None,
                 });
                 continue;
             };
+            match divergence(&partition, part) {
+                Ok(None) => {}
+                outcome => {
+                    done.push(PartRead {
+                        records: outcome.map(|_| Vec::new()),
+                        next: part.offset,
+                        bounds: Some(partition.bounds()),
+                        diverging: outcome.ok().flatten(),
+                    });
+                    continue;
+                }
+            }
             let want = Want {
                 offset: part.offset,
                 max_bytes: part.max_bytes.min(left),
@@ -149,6 +162,7 @@ impl Shard {
                 records,
                 next,
                 bounds: Some(partition.bounds()),
+                diverging: None,
             });
         }
         done
@@ -484,6 +498,20 @@ impl Shard {
             bounds,
         })
     }
+}
+
+/// Where the log of a reader that named its last epoch parts from ours. An epoch we never had is out of range, as in
+/// Kafka.
+fn divergence(partition: &Partition, part: &ReadPart) -> Result<Option<(LeaderEpoch, Offset)>, ReadFailure> {
+    let Some(epoch) = part.last_epoch else {
+        return Ok(None);
+    };
+    let log = partition.log.borrow();
+    let (known, end) = log.epoch_end(epoch).ok_or(ReadFailure::OutOfRange)?;
+    if part.offset < log.start() {
+        return Err(ReadFailure::OutOfRange);
+    }
+    Ok((known < epoch || end < part.offset).then_some((known, end)))
 }
 
 #[derive(Clone, Debug)]

@@ -73,6 +73,8 @@ pub struct ReadPart {
     pub offset: Offset,
     /// Stop before exceeding this, except for the first batch where [`ReadLimits`] allows it.
     pub max_bytes: usize,
+    /// Epoch of the last record the reader has, if it wants to know whether its log parts from ours.
+    pub last_epoch: Option<LeaderEpoch>,
 }
 
 /// Bounds over all parts of a read.
@@ -106,6 +108,9 @@ pub struct PartRead {
     pub next: Offset,
     /// Present unless the partition is unknown.
     pub bounds: Option<Bounds>,
+    /// Where the reader's log parts from ours, when [`ReadPart::last_epoch`] shows that it does: the last epoch both
+    /// know, and its end here. There are no records then.
+    pub diverging: Option<(LeaderEpoch, Offset)>,
 }
 
 /// Why a partition could not be read.

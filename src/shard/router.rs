@@ -166,6 +166,7 @@ impl Shard {
             records: Err(ReadFailure::UnknownPartition),
             next: Offset::ZERO,
             bounds: None,
+            diverging: None,
         };
         done.into_iter()
             .map(|read| read.unwrap_or_else(missing))

@@ -285,8 +285,7 @@ impl ApiKey {
     #[must_use]
     pub const fn advertised(self) -> VersionRange {
         match self {
-            Self::Produce => VersionRange::new(0, 11),
-            Self::Fetch => VersionRange::new(4, 12),
+            Self::Produce => VersionRange::new(0, self.versions().max),
             Self::ListOffsets => VersionRange::new(1, 10),
             _ => self.versions(),
         }

@@ -5,6 +5,7 @@
 //! compile until someone has decided. Pure; any thread.
 
 use super::errors::ErrorCode;
+use super::fetch_session::SessionError;
 use crate::base::LeaderEpoch;
 use crate::batch::kafka::KafkaBatchError;
 use crate::broker::group::consumer::ConsumerGroupError;
@@ -62,6 +63,15 @@ pub(super) const fn trim_error(error: TrimError) -> ErrorCode {
         TrimError::OutOfRange => ErrorCode::OffsetOutOfRange,
         TrimError::Policy => ErrorCode::PolicyViolation,
         TrimError::Storage => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// The code for a fetch request that cannot continue its session: the client starts a new one.
+pub(super) const fn session_error(error: SessionError) -> ErrorCode {
+    match error {
+        SessionError::Unknown => ErrorCode::FetchSessionIdNotFound,
+        SessionError::Epoch => ErrorCode::InvalidFetchSessionEpoch,
+        SessionError::MixedTopics => ErrorCode::FetchSessionTopicIdError,
     }
 }
 
