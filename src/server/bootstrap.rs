@@ -532,10 +532,19 @@ fn group_settings(config: &config::GroupConfig) -> GroupSettings {
             size_max: config.max_size,
             offsets_retention: config.offsets_retention.get(),
             offset_metadata_bytes_max: u32::try_from(config.offset_metadata_max.get()).unwrap_or(u32::MAX),
+            consumer: crate::broker::group::consumer::ConsumerGroupConfig {
+                session_timeout_ms: millis(config.consumer_session_timeout.get()),
+                heartbeat_interval_ms: millis(config.consumer_heartbeat_interval.get()),
+                size_max: config.consumer_max_size,
+            },
         },
         topic_partitions: config.offsets_partitions,
         expiry_interval: config.offsets_retention_check_interval.get(),
     }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// Raises the soft limit on open files to the hard one: every connection and active segment needs one.
