@@ -65,6 +65,7 @@ class FranzGo(Program):
         sources = place.home / "franz-go-program"
         fetch.copy_if_newer(place.programs / "franz_go", sources)
         self._binary = sources / "franz-go-program"
+        # The sums of what the module file pins are written beside it, here, and checked against Go's database.
         fetch.run(
             sources, fetch.BUILD_SECONDS, "go", "build", "-o", self._binary, ".",
             GOFLAGS="-mod=mod", GOMAXPROCS="2", GOTOOLCHAIN="local",
