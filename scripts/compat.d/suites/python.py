@@ -108,6 +108,7 @@ class KafkaPythonTests(Streamed):
     suite_seconds = 1200
     # Its own configuration of Kafka allows short sessions.
     kafka_settings = {"group.min.session.timeout.ms": 1000}
+    corelog_settings = {"group.session_timeout_min": "1s"}
 
     def prepare(self, place):
         self._python = fetch.venv(
