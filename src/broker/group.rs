@@ -48,9 +48,9 @@ pub struct Effects {
 /// When the topic has no partitions, which no topic has.
 #[must_use]
 pub fn partition_of(group: &str, partitions: u32) -> u32 {
-    let hash = group
-        .encode_utf16()
-        .fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    let hash = group.encode_utf16().fold(0i32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    });
     // Java's `abs` of the smallest integer is negative; Kafka takes 0 there.
     hash.checked_abs().unwrap_or(0).cast_unsigned() % partitions
 }
@@ -64,7 +64,10 @@ mod tests {
         // Java: "console-consumer-1".hashCode() and "my-group".hashCode().
         assert_eq!(partition_of("", 50), 0);
         assert_eq!(partition_of("a", 50), 97 % 50);
-        assert_eq!(partition_of("my-group", 50), java_hash("my-group").unsigned_abs() % 50);
+        assert_eq!(
+            partition_of("my-group", 50),
+            java_hash("my-group").unsigned_abs() % 50
+        );
         // Its hash is the smallest integer.
         assert_eq!(partition_of("polygenelubricants", 50), 0);
     }

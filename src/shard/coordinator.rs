@@ -146,7 +146,11 @@ impl Groups {
             .values()
             .map(|hosted| hosted.machine.borrow().memory_bytes())
             .sum();
-        if used < self.bytes_max { Room::Enough } else { Room::None }
+        if used < self.bytes_max {
+            Room::Enough
+        } else {
+            Room::None
+        }
     }
 
     fn open(&self, asker: Asker, request: &GroupRequest) -> Ticket {
@@ -327,9 +331,14 @@ impl Shard {
     }
 
     fn host(self: &Rc<Self>, log: LogId) {
-        let Some(partition) = self.partition(log) else { return };
+        let Some(partition) = self.partition(log) else {
+            return;
+        };
         let hosted = Hosted::new(partition);
         self.groups.hosted.borrow_mut().insert(log, Rc::clone(&hosted));
+        if hosted.begin_if_new() {
+            return;
+        }
         crate::runtime::executor::spawn(Rc::clone(self).load_groups(hosted));
     }
 

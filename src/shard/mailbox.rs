@@ -136,8 +136,13 @@ impl Shard {
                     shard.reply(from, call, Body::GroupsListed(groups));
                 });
             }
-            Body::GroupNumbers => {
-                self.reply(from, call, Body::GroupNumbersDone(self.group_numbers()));
+            Body::Numbers => self.reply(from, call, Body::NumbersDone(Box::new(self.numbers()))),
+            Body::AppendTimes(asked) => {
+                let shard = Rc::clone(self);
+                executor::spawn(async move {
+                    let times = shard.append_times(&asked).await;
+                    shard.reply(from, call, Body::AppendTimesDone(times));
+                });
             }
             body @ (Body::Produced(..)
             | Body::ReadDone(_)
@@ -146,7 +151,8 @@ impl Shard {
             | Body::ControlDone(_)
             | Body::StatsDone(_)
             | Body::GroupsListed(_)
-            | Body::GroupNumbersDone(_)
+            | Body::NumbersDone(_)
+            | Body::AppendTimesDone(_)
             | Body::Settled(_)
             | Body::Ack) => unreachable!("{body:?} is not a request to a shard"),
         }

@@ -274,10 +274,14 @@ pub enum Body {
     ListGroups,
     /// To [`Body::ListGroups`].
     GroupsListed(Result<Vec<ListedGroup>, GroupError>),
-    /// From the control thread: members and committed offsets of your groups, please.
-    GroupNumbers,
-    /// To [`Body::GroupNumbers`].
-    GroupNumbersDone(Vec<super::coordinator::view::GroupNumbers>),
+    /// From the control thread: how far your logs and your groups have got.
+    Numbers,
+    /// To [`Body::Numbers`].
+    NumbersDone(Box<super::numbers::Numbers>),
+    /// From the control thread: when was the record at each of these offsets appended?
+    AppendTimes(Vec<(LogId, Offset)>),
+    /// To [`Body::AppendTimes`], in order; none where there is no such record (any more).
+    AppendTimesDone(Vec<Option<Timestamp>>),
     /// Done, nothing to say.
     Ack,
 }

@@ -66,7 +66,9 @@ impl Crew {
             .args([self.brokers.as_str(), GROUP, TOPIC])
             .arg(journal)
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(
+                std::fs::File::create(self.home.join(format!("said-{}", self.hired - 1))).expect("a file"),
+            );
         let child = command.spawn().expect("a worker starts");
         self.workers.push(Worker { child, thaw: None });
     }
@@ -106,7 +108,9 @@ fn produce(address: SocketAddr, tried: &[AtomicI64], stop: &AtomicBool) {
         let partition = next % tried.len();
         next += 1;
         tried[partition].fetch_add(BATCH as i64, Ordering::SeqCst);
-        let connected = client.take().or_else(|| catch_unwind(|| Client::connect(address)).ok());
+        let connected = client
+            .take()
+            .or_else(|| catch_unwind(|| Client::connect(address)).ok());
         if let Some(mut connected) = connected {
             let index = i32::try_from(partition).unwrap();
             if connected.produce(TOPIC, index, &batch(&values)).is_ok() {
@@ -125,16 +129,27 @@ fn observe(address: SocketAddr, tried: &[AtomicI64], stop: &AtomicBool) -> u64 {
     while !stop.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(30));
         let fresh = || catch_unwind(AssertUnwindSafe(|| connect(address, GROUP))).ok();
-        let Some(mut connected) = connection.take().or_else(fresh) else { continue };
+        let Some(mut connected) = connection.take().or_else(fresh) else {
+            continue;
+        };
         for partition in 0..tried.len() {
             let index = i32::try_from(partition).unwrap();
-            let Ok((error, offset)) = committed(&mut connected, GROUP, TOPIC, index) else { break };
+            let Ok((error, offset)) = committed(&mut connected, GROUP, TOPIC, index) else {
+                break;
+            };
             if error != 0 {
                 continue;
             }
             let most = tried[partition].load(Ordering::SeqCst);
-            assert!(offset >= last[partition], "partition {partition} went from {} to {offset}", last[partition]);
-            assert!(offset <= most, "partition {partition} is committed to {offset}, beyond {most}");
+            assert!(
+                offset >= last[partition],
+                "partition {partition} went from {} to {offset}",
+                last[partition]
+            );
+            assert!(
+                offset <= most,
+                "partition {partition} is committed to {offset}, beyond {most}"
+            );
             last[partition] = offset;
             seen += 1;
             if index == PARTITIONS - 1 {
@@ -187,20 +202,35 @@ fn nothing_is_lost_under_churn() {
     crew.hire();
     crew.hire();
     let mut client = Client::connect(address);
-    let ends: Vec<i64> = (0..PARTITIONS).map(|partition| client.list(TOPIC, partition, LATEST).offset).collect();
+    let ends: Vec<i64> = (0..PARTITIONS)
+        .map(|partition| client.list(TOPIC, partition, LATEST).offset)
+        .collect();
     let deadline = Instant::now() + CATCH_UP;
     let all = || -> HashSet<(i32, i64)> {
         let partitions = (0..PARTITIONS).zip(&ends);
-        partitions.flat_map(|(partition, end)| (0..*end).map(move |offset| (partition, offset))).collect()
+        partitions
+            .flat_map(|(partition, end)| (0..*end).map(move |offset| (partition, offset)))
+            .collect()
     };
     while !all().is_subset(&crew.processed()) {
         let missing = all().difference(&crew.processed()).count();
-        assert!(Instant::now() < deadline, "{missing} of {} records were not processed\n{}", all().len(), broker.said());
+        assert!(
+            Instant::now() < deadline,
+            "{missing} of {} records were not processed\n{}",
+            all().len(),
+            broker.said()
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
     observed.store(true, Ordering::Relaxed);
-    let seen = observer.join().expect("committed offsets never go back, vanish or lie beyond the end");
-    println!("{} records, {} workers, {seen} looks at committed offsets", all().len(), crew.hired);
+    let seen = observer
+        .join()
+        .expect("committed offsets never go back, vanish or lie beyond the end");
+    println!(
+        "{} records, {} workers, {seen} looks at committed offsets",
+        all().len(),
+        crew.hired
+    );
     drop(crew);
     assert!(broker.terminate().success(), "a graceful stop exits with success");
 }

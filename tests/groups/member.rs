@@ -131,7 +131,11 @@ pub(crate) fn connect(bootstrap: SocketAddr, group: &str) -> Connection {
 }
 
 pub(crate) fn join(connection: &mut Connection, group: &str, member: &str) -> Joined {
-    joined(&connection.call(JOIN_GROUP, 2, &join_body(group, member)).expect("an answer"))
+    joined(
+        &connection
+            .call(JOIN_GROUP, 2, &join_body(group, member))
+            .expect("an answer"),
+    )
 }
 
 pub(crate) fn sync(

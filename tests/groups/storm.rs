@@ -1,6 +1,9 @@
 //! Ten thousand members in a thousand groups join one node at once, share, show that they live, and go on doing so.
 
-use crate::member::{HEARTBEAT, JOIN_GROUP, SYNC_GROUP, heartbeat_body, join_body, joined, next, plain_error, sync_body, synced};
+use crate::member::{
+    HEARTBEAT, JOIN_GROUP, SYNC_GROUP, heartbeat_body, join_body, joined, next, plain_error, sync_body,
+    synced,
+};
 use crate::support::broker::{Advertise, Broker, Options};
 use crate::support::client::{Client, batch};
 use crate::support::wire::{Connection, request};
@@ -45,12 +48,16 @@ impl Lane {
     fn hear_joins_and_sync(&mut self) {
         let mut bodies = Vec::new();
         for group in &self.groups {
-            let answers: Vec<_> = (0..MEMBERS).map(|_| joined(&next(&mut self.connection))).collect();
+            let answers: Vec<_> = (0..MEMBERS)
+                .map(|_| joined(&next(&mut self.connection)))
+                .collect();
             let generation = answers[0].generation;
+            for one in &answers {
+                assert_eq!((one.error, one.generation), (0, generation), "{group}");
+            }
             let leaders = answers.iter().filter(|one| one.member == one.leader);
             assert_eq!(leaders.count(), 1, "{group} has one leader");
             for one in &answers {
-                assert_eq!((one.error, one.generation), (0, generation), "{group}");
                 let leads = one.member == one.leader;
                 assert_eq!(one.members.len(), if leads { MEMBERS } else { 0 });
                 let share = |member: &String| (member.clone(), member.clone().into_bytes());
@@ -75,7 +82,11 @@ impl Lane {
     fn beat(&mut self) {
         let mut bodies = Vec::new();
         for (group, (generation, members)) in self.groups.iter().zip(&self.known) {
-            bodies.extend(members.iter().map(|member| heartbeat_body(group, *generation, member)));
+            bodies.extend(
+                members
+                    .iter()
+                    .map(|member| heartbeat_body(group, *generation, member)),
+            );
         }
         self.send(HEARTBEAT, 1, &bodies);
     }
@@ -89,7 +100,8 @@ impl Lane {
 
 #[test]
 fn ten_thousand_members_are_served() {
-    let mut broker = Broker::start(Options::new(2, Advertise::Single).set("group.initial_rebalance_delay=5s"));
+    let mut broker =
+        Broker::start(Options::new(2, Advertise::Single).set("group.initial_rebalance_delay=5s"));
     let begun = Instant::now();
     let mut lanes: Vec<Lane> = (0..GROUPS / GROUPS_PER_CONNECTION)
         .map(|lane| {

@@ -32,7 +32,10 @@ fn members_and_offsets_outlive_a_killed_broker() {
         assert_eq!((error, share), (0, format!("share {n}").into_bytes()));
         let offset = 100 + i64::try_from(n).unwrap();
         let who = (1, joined.member.as_str());
-        assert_eq!(commit(&mut connection, group, who, ("topic", 1), offset).unwrap(), 0);
+        assert_eq!(
+            commit(&mut connection, group, who, ("topic", 1), offset).unwrap(),
+            0
+        );
         known.push((joined.member, offset));
     }
     for shards in [2, 1, 3] {
@@ -80,9 +83,18 @@ fn every_core_serves_every_group() {
             let joined = join(&mut connection, &group, "");
             assert_eq!(joined.error, 0);
             let shares = [(joined.member.clone(), b"all".to_vec())];
-            let (error, _) = sync(&mut connection, &group, joined.generation, &joined.member, &shares);
+            let (error, _) = sync(
+                &mut connection,
+                &group,
+                joined.generation,
+                &joined.member,
+                &shares,
+            );
             assert_eq!(error, 0);
-            assert_eq!(heartbeat(&mut connection, &group, joined.generation, &joined.member), 0);
+            assert_eq!(
+                heartbeat(&mut connection, &group, joined.generation, &joined.member),
+                0
+            );
         }
     }
 }
@@ -99,9 +111,16 @@ fn waiting_members_are_answered_when_the_broker_stops() {
     let mut second = connect(broker.kafka(), "stopping");
     let waits = std::thread::spawn(move || join(&mut second, "stopping", "").error);
     let beat = || heartbeat(&mut first, "stopping", 1, &one.member);
-    assert_eq!(until(beat, |error| *error == REBALANCE_IN_PROGRESS), REBALANCE_IN_PROGRESS);
+    assert_eq!(
+        until(beat, |error| *error == REBALANCE_IN_PROGRESS),
+        REBALANCE_IN_PROGRESS
+    );
     assert!(broker.terminate().success(), "a graceful stop exits with success");
-    assert_eq!(waits.join().expect("an answer"), 16, "the coordinator is elsewhere");
+    assert_eq!(
+        waits.join().expect("an answer"),
+        16,
+        "the coordinator is elsewhere"
+    );
 }
 
 /// Asks until the answer satisfies, politely and not for ever.

@@ -259,12 +259,7 @@ impl ClassicGroup {
     ///
     /// # Errors
     /// Kafka's refusals.
-    pub fn check_commit(
-        &mut self,
-        member: &MemberRef,
-        generation: i32,
-        now: Now,
-    ) -> Result<(), GroupError> {
+    pub fn check_commit(&mut self, member: &MemberRef, generation: i32, now: Now) -> Result<(), GroupError> {
         if generation < 0 && self.state == State::Empty {
             return Ok(());
         }

@@ -19,9 +19,7 @@ mod upkeep;
 
 use super::classic::{ClassicGroup, ClassicValue, Context};
 use super::offsets::read_value;
-use super::record::{
-    KEY_CLASSIC_GROUP, KEY_OFFSET_COMMIT, KEY_OFFSET_COMMIT_OLD, RecordError, RecordReader,
-};
+use super::record::{KEY_CLASSIC_GROUP, KEY_OFFSET_COMMIT, KEY_OFFSET_COMMIT_OLD, RecordError, RecordReader};
 use super::request::{ListedGroup, Now};
 pub use group::{Group, Members};
 use std::collections::{BTreeSet, HashMap};
@@ -137,7 +135,10 @@ impl Coordinator {
     fn known_or_new(&mut self, id: &str) -> &mut Group {
         if !self.groups.contains_key(id) {
             let id: Arc<str> = Arc::from(id);
-            let group = Group::new(Members::Classic(ClassicGroup::new(Arc::clone(&id), Now::default())));
+            let group = Group::new(Members::Classic(ClassicGroup::new(
+                Arc::clone(&id),
+                Now::default(),
+            )));
             self.groups.insert(id, group);
         }
         self.groups.get_mut(id).expect("just inserted")
@@ -170,7 +171,9 @@ impl Coordinator {
         while let Some((at, _)) = self.deadlines.first()
             && *at <= cx.now.mono_ms
         {
-            let Some((_, id)) = self.deadlines.pop_first() else { return };
+            let Some((_, id)) = self.deadlines.pop_first() else {
+                return;
+            };
             self.on_group(&id, cx, |group, cx| {
                 group.queued = None;
                 group.tick(cx);
@@ -200,8 +203,7 @@ impl Coordinator {
                 self.deadlines.remove(&(old, Arc::clone(id)));
             }
             group.queued = wake_at;
-            self.deadlines
-                .extend(wake_at.map(|at| (at, Arc::clone(id))));
+            self.deadlines.extend(wake_at.map(|at| (at, Arc::clone(id))));
         }
         if group.is_blank() {
             self.forget(id);
@@ -210,7 +212,9 @@ impl Coordinator {
     }
 
     fn forget(&mut self, id: &Arc<str>) {
-        let Some(group) = self.groups.remove(id) else { return };
+        let Some(group) = self.groups.remove(id) else {
+            return;
+        };
         self.bytes -= group.counted;
         if let Some(at) = group.queued {
             self.deadlines.remove(&(at, Arc::clone(id)));

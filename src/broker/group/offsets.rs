@@ -11,9 +11,7 @@
 //!
 //! **Invariant.** `bytes` is the memory of all entries, roughly. Passive: who may commit is the group's business.
 
-use super::record::{
-    GroupRecord, KEY_OFFSET_COMMIT, RecordError, RecordReader, RecordWriter,
-};
+use super::record::{GroupRecord, KEY_OFFSET_COMMIT, RecordError, RecordReader, RecordWriter};
 use super::request::{CommitPart, Committed};
 use crate::base::{Timestamp, TopicId};
 use std::collections::BTreeMap;
@@ -108,7 +106,9 @@ impl Offsets {
         group: &str,
         mut which: impl FnMut(&str, i32, &Committed) -> bool,
     ) -> Vec<GroupRecord> {
-        let named = self.iter().filter(|(topic, partition, old)| which(topic, *partition, old));
+        let named = self
+            .iter()
+            .filter(|(topic, partition, old)| which(topic, *partition, old));
         let named: Vec<(Arc<str>, i32)> = named
             .map(|(topic, partition, _)| (Arc::clone(topic), partition))
             .collect();
@@ -241,7 +241,10 @@ mod tests {
         assert_eq!(read_value(&old).unwrap().offset, 5);
         let plain = RecordWriter::new(3).i64(5).i32(4).string("m").i64(6).finish();
         assert_eq!(read_value(&plain).unwrap().leader_epoch, 4);
-        assert_eq!(read_value(&RecordWriter::new(5).finish()), Err(RecordError::Version(5)));
+        assert_eq!(
+            read_value(&RecordWriter::new(5).finish()),
+            Err(RecordError::Version(5))
+        );
         for cut in 0..plain.len() {
             assert!(read_value(&plain[..cut]).is_err(), "{cut}");
         }

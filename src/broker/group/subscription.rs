@@ -41,7 +41,13 @@ mod tests {
                 .finish();
             assert_eq!(subscribed_topics(&metadata), Some(vec!["a", "bc"]));
         }
-        for nonsense in [&b""[..], b"\0", b"\0\0\x7f\xff\xff\xff", b"\xff\xff\0\0\0\0", b"\0\0\0\0\0\x01\0\x02\xff\xfe"] {
+        for nonsense in [
+            &b""[..],
+            b"\0",
+            b"\0\0\x7f\xff\xff\xff",
+            b"\xff\xff\0\0\0\0",
+            b"\0\0\0\0\0\x01\0\x02\xff\xfe",
+        ] {
             assert_eq!(subscribed_topics(nonsense), None, "{nonsense:?}");
         }
     }

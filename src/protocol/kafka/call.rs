@@ -106,7 +106,10 @@ impl Call {
     /// What the client calls itself; empty if nothing. Reads the frame.
     pub(super) fn client_id(&self) -> &str {
         let header = RequestHeader::decode(&mut Reader::new(&self.frame));
-        header.ok().and_then(|header| header.client_id).unwrap_or_default()
+        header
+            .ok()
+            .and_then(|header| header.client_id)
+            .unwrap_or_default()
     }
 
     /// Lets go of the frame and of the memory reserved for it: the request has been taken over in a form of its own and

@@ -13,7 +13,12 @@ use std::future::{Future, ready};
 
 use super::api::{ADVERTISED, ApiKey};
 use super::call::{Answer, Call, Outcome, PendingAnswer};
-use super::handlers::{api_versions, create_partitions, create_topics, delete_groups, delete_topics, describe_cluster, describe_configs, describe_groups, fetch, find_coordinator, heartbeat, incremental_alter_configs, init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group};
+use super::handlers::{
+    api_versions, create_partitions, create_topics, delete_groups, delete_topics, describe_cluster,
+    describe_configs, describe_groups, fetch, find_coordinator, heartbeat, incremental_alter_configs,
+    init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata, offset_commit,
+    offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
+};
 use super::header::RequestHeader;
 use crate::runtime::executor;
 use crate::runtime::local::OneShot;

@@ -197,7 +197,11 @@ impl Config {
     fn check_group(&self, found: &mut Found) {
         let group = &self.group;
         found.at_least_one("group.max_size", group.max_size);
-        found.count("group.offsets_partitions", group.offsets_partitions, OFFSETS_PARTITIONS_MAX);
+        found.count(
+            "group.offsets_partitions",
+            group.offsets_partitions,
+            OFFSETS_PARTITIONS_MAX,
+        );
         found.some_time(
             "group.offsets_retention_check_interval",
             group.offsets_retention_check_interval,
@@ -214,7 +218,10 @@ impl Config {
             found.say("group.session_timeout_max", what);
         }
         if group.initial_rebalance_delay > SESSION_TIMEOUT_MAX {
-            let what = format!("{} is more than {SESSION_TIMEOUT_MAX}", group.initial_rebalance_delay);
+            let what = format!(
+                "{} is more than {SESSION_TIMEOUT_MAX}",
+                group.initial_rebalance_delay
+            );
             found.say("group.initial_rebalance_delay", what);
         }
         if group.offset_metadata_max > OFFSET_METADATA_MAX {

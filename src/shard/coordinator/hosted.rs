@@ -92,6 +92,16 @@ impl Hosted {
         }
     }
 
+    /// A log that never had a record need not be read.
+    pub(super) fn begin_if_new(&self) -> bool {
+        let log = self.partition.log.borrow();
+        let is_new = log.next() == Offset::default() && log.damaged().is_empty();
+        if is_new {
+            self.set_service(Service::Ready);
+        }
+        is_new
+    }
+
     pub(super) fn set_service(&self, service: Service) {
         self.service.set(service);
     }
@@ -211,7 +221,9 @@ impl Shard {
             hosted.appended.notified().await;
             loop {
                 let next = hosted.pending.borrow_mut().pop_front();
-                let Some(Pending { end, answers }) = next else { break };
+                let Some(Pending { end, answers }) = next else {
+                    break;
+                };
                 match hosted.partition.settled(end).await {
                     Ok(()) => {
                         for (ticket, reply) in answers {

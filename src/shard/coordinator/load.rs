@@ -81,8 +81,12 @@ impl Shard {
 fn apply(machine: &mut Coordinator, mut bytes: &[u8]) -> Result<u64, String> {
     let mut applied = 0;
     while !bytes.is_empty() {
-        let length = bytes.get(LENGTH_END - 4..LENGTH_END).and_then(|field| field.first_chunk());
-        let length = length.map(|field| i32::from_be_bytes(*field)).and_then(|length| usize::try_from(length).ok());
+        let length = bytes
+            .get(LENGTH_END - 4..LENGTH_END)
+            .and_then(|field| field.first_chunk());
+        let length = length
+            .map(|field| i32::from_be_bytes(*field))
+            .and_then(|length| usize::try_from(length).ok());
         let split = length.and_then(|length| bytes.split_at_checked(length + LENGTH_END));
         let (batch, rest) = split.ok_or_else(|| "half a batch".to_owned())?;
         bytes = rest;
@@ -90,11 +94,15 @@ fn apply(machine: &mut Coordinator, mut bytes: &[u8]) -> Result<u64, String> {
         if batch.attributes().is_control() {
             continue;
         }
-        let section = batch.uncompressed(BATCH_BYTES_MAX).map_err(|error| error.to_string())?;
+        let section = batch
+            .uncompressed(BATCH_BYTES_MAX)
+            .map_err(|error| error.to_string())?;
         for record in Records::new(&section, batch.record_count().unsigned_abs()) {
             let record = record.map_err(|error| error.to_string())?;
             let Some(key) = record.key else { continue };
-            machine.apply(key, record.value).map_err(|error| error.to_string())?;
+            machine
+                .apply(key, record.value)
+                .map_err(|error| error.to_string())?;
             applied += 1;
         }
     }

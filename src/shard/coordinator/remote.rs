@@ -41,7 +41,11 @@ impl Outbox {
 
     /// Queues an answer to another shard.
     pub(super) fn answer(&self, peer: Peer, call: u64, reply: GroupReply) {
-        self.answers.borrow_mut().entry(peer).or_default().push((call, reply));
+        self.answers
+            .borrow_mut()
+            .entry(peer)
+            .or_default()
+            .push((call, reply));
         self.work.notify();
     }
 

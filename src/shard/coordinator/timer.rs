@@ -48,7 +48,11 @@ impl Shard {
                 continue;
             }
             for hosted in self.groups.all_hosted() {
-                let due = hosted.machine.borrow().next_deadline().is_some_and(|at| at <= now);
+                let due = hosted
+                    .machine
+                    .borrow()
+                    .next_deadline()
+                    .is_some_and(|at| at <= now);
                 if due && hosted.refusal().is_none() {
                     self.act(&hosted, Coordinator::tick);
                 }

@@ -12,7 +12,7 @@
 //! assigned yet is written in version 4, which differs in its compact lengths and its tagged fields; [`TAG_INCOMPLETE`] marks
 //! it. Others pass over the tag and see a group with empty assignments. Version 4 without the tag is a stable group.
 
-use super::member::{Member, timeout};
+use super::member::Member;
 use super::{ClassicGroup, State};
 use crate::base::Timestamp;
 use crate::broker::group::record::{GroupRecord, KEY_CLASSIC_GROUP, RecordError, RecordReader, RecordWriter};
@@ -130,7 +130,11 @@ impl ClassicValue {
         };
         for _ in 0..reader.count(MEMBER_BYTES_MIN)? {
             let id = reader.string()?;
-            let instance = if version >= 3 { reader.nullable_string()? } else { None };
+            let instance = if version >= 3 {
+                reader.nullable_string()?
+            } else {
+                None
+            };
             let client = (reader.string()?, reader.string()?);
             let rebalance = if version >= 1 { Some(reader.i32()?) } else { None };
             let session = reader.i32()?;
@@ -243,8 +247,12 @@ impl ClassicGroup {
             member.deadline = Some(now.mono_ms + u64::from(member.session_timeout_ms));
         }
         if self.state == State::Completing {
-            let longest = self.members.values().map(|member| member.rebalance_timeout_ms).max();
-            self.sync_deadline = Some(now.mono_ms + u64::from(longest.unwrap_or(timeout(0))));
+            let longest = self
+                .members
+                .values()
+                .map(|member| member.rebalance_timeout_ms)
+                .max();
+            self.sync_deadline = Some(now.mono_ms + u64::from(longest.unwrap_or(0)));
         }
         self.rearm();
     }

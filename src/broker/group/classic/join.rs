@@ -20,7 +20,9 @@ impl ClassicGroup {
     pub fn join(&mut self, mut request: JoinRequest, ticket: Ticket, cx: &mut Context<'_>) {
         // Counted once each, or "all members support it" could not be told from a sum.
         let mut names = HashSet::new();
-        request.protocols.retain(|protocol| names.insert(Arc::clone(&protocol.name)));
+        request
+            .protocols
+            .retain(|protocol| names.insert(Arc::clone(&protocol.name)));
         if !self.has_place_for(&request, cx) {
             self.turn_away(&request.member_id, ticket, cx);
         } else if !self.supports(&request) {

@@ -54,7 +54,8 @@ impl ClassicGroup {
         let differs = |said: &Option<String>, ours: &Option<Arc<str>>| {
             said.is_some() && said.as_deref() != ours.as_deref()
         };
-        if differs(&request.protocol_type, &self.protocol_type) || differs(&request.protocol, &self.protocol) {
+        if differs(&request.protocol_type, &self.protocol_type) || differs(&request.protocol, &self.protocol)
+        {
             return Err(GroupError::InconsistentProtocol);
         }
         Ok(())
@@ -102,7 +103,10 @@ impl ClassicGroup {
     }
 
     fn synced_answer(&self, member_id: &str) -> Synced {
-        let assignment = self.members.get(member_id).map(|member| Arc::clone(&member.assignment));
+        let assignment = self
+            .members
+            .get(member_id)
+            .map(|member| Arc::clone(&member.assignment));
         Synced {
             protocol_type: self.protocol_type.clone(),
             protocol: self.protocol.clone(),

@@ -103,7 +103,11 @@ impl ClassicGroup {
 
     /// The most patient member decides.
     fn rebalance_timeout_ms(&self) -> u64 {
-        let longest = self.members.values().map(|member| member.rebalance_timeout_ms).max();
+        let longest = self
+            .members
+            .values()
+            .map(|member| member.rebalance_timeout_ms)
+            .max();
         longest.unwrap_or(0).into()
     }
 
@@ -147,7 +151,11 @@ impl ClassicGroup {
 
     /// The leader must be somebody who is there. Says whether there is anybody.
     fn elect_present_leader(&mut self) -> bool {
-        let present = |id: &Arc<str>| self.members.get(id).is_some_and(|member| member.joining.is_some());
+        let present = |id: &Arc<str>| {
+            self.members
+                .get(id)
+                .is_some_and(|member| member.joining.is_some())
+        };
         if self.leader.as_ref().is_some_and(present) {
             return true;
         }
@@ -191,7 +199,9 @@ impl ClassicGroup {
     }
 
     fn forget_assignment(&mut self, id: &str) {
-        let Some(member) = self.members.get_mut(id) else { return };
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
         self.bytes -= member.assignment.len();
         member.assignment = Arc::default();
         member.synced = false;

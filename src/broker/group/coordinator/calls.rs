@@ -6,8 +6,8 @@ use crate::broker::group::error::GroupError;
 use crate::broker::group::offsets::{committed, key, record};
 use crate::broker::group::record::GroupRecord;
 use crate::broker::group::request::{
-    CommitPart, CommitRequest, FetchRequest, FetchedOffsets, GroupReply, GroupRequest,
-    JoinRefused, JoinRequest, SyncRequest, Ticket,
+    CommitPart, CommitRequest, FetchRequest, FetchedOffsets, GroupReply, GroupRequest, JoinRefused,
+    JoinRequest, SyncRequest, Ticket,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,9 @@ impl Coordinator {
             GroupRequest::Join(request) => return self.join(group, request, ticket, room, cx),
             GroupRequest::Sync(request) => return self.sync(group, request, ticket, cx),
             GroupRequest::Heartbeat(member, generation) => self
-                .on_classic(group, cx, |group, cx| group.heartbeat(&member, generation, cx.now))
+                .on_classic(group, cx, |group, cx| {
+                    group.heartbeat(&member, generation, cx.now)
+                })
                 .unwrap_or(Err(GroupError::UnknownMember))
                 .map(|()| GroupReply::Done),
             GroupRequest::Leave(members) => self
@@ -234,7 +236,10 @@ fn commit_one(
         return Err(GroupError::OffsetMetadataTooLarge);
     }
     // The topic may have been deleted since the door looked.
-    let topic = cx.image.topic(&part.topic).filter(|topic| topic.id == part.topic_id);
+    let topic = cx
+        .image
+        .topic(&part.topic)
+        .filter(|topic| topic.id == part.topic_id);
     if topic.is_none() {
         return Err(GroupError::UnknownTopic);
     }
@@ -249,9 +254,11 @@ fn all_offsets(offsets: &crate::broker::group::offsets::Offsets) -> FetchedOffse
     let topic = |(topic, partitions): (&Arc<str>, &std::collections::BTreeMap<i32, _>)| {
         let partitions = partitions
             .iter()
-            .map(|(partition, committed): (&i32, &crate::broker::group::request::Committed)| {
-                (*partition, Some(committed.clone()))
-            })
+            .map(
+                |(partition, committed): (&i32, &crate::broker::group::request::Committed)| {
+                    (*partition, Some(committed.clone()))
+                },
+            )
             .collect();
         (Arc::clone(topic), partitions)
     };

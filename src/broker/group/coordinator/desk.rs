@@ -58,7 +58,10 @@ pub(super) fn join(member_id: &str, protocols: &[(&str, &str)]) -> JoinRequest {
         client_id: Arc::from("client"),
         client_host: Arc::from("/127.0.0.1"),
         protocol_type: Arc::from("consumer"),
-        protocols: protocols.iter().map(|(name, text)| protocol(name, text)).collect(),
+        protocols: protocols
+            .iter()
+            .map(|(name, text)| protocol(name, text))
+            .collect(),
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 60_000,
         needs_known_id: false,

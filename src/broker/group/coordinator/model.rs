@@ -8,7 +8,9 @@
 
 use super::desk::{Desk, join, member};
 use crate::broker::group::classic::State;
-use crate::broker::group::request::{Description, GroupReply, GroupRequest, JoinRequest, SyncRequest, Ticket};
+use crate::broker::group::request::{
+    Description, GroupReply, GroupRequest, JoinRequest, SyncRequest, Ticket,
+};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,16 +20,34 @@ const GROUPS: [&str; 2] = ["g", "h"];
 
 #[derive(Clone, Debug)]
 enum Step {
-    Join { client: usize, protocols: u8 },
-    Sync { client: usize },
-    Heartbeat { client: usize },
-    Leave { client: usize },
+    Join {
+        client: usize,
+        protocols: u8,
+    },
+    Sync {
+        client: usize,
+    },
+    Heartbeat {
+        client: usize,
+    },
+    Leave {
+        client: usize,
+    },
     /// The process of a client is gone; what was under way is not heard.
-    Forget { client: usize },
-    Commit { client: usize, offset: i64 },
-    Pass { ms: u64 },
+    Forget {
+        client: usize,
+    },
+    Commit {
+        client: usize,
+        offset: i64,
+    },
+    Pass {
+        ms: u64,
+    },
     Crash,
-    Delete { group: usize },
+    Delete {
+        group: usize,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -90,7 +110,8 @@ impl World {
             Step::Heartbeat { client } => {
                 let who = member(&self.clients[client].member_id, instance_of(client).as_deref());
                 let generation = self.clients[client].generation;
-                self.desk.ask(group_of(client), GroupRequest::Heartbeat(who, generation));
+                self.desk
+                    .ask(group_of(client), GroupRequest::Heartbeat(who, generation));
             }
             Step::Leave { client } => {
                 let who = member(&self.clients[client].member_id, instance_of(client).as_deref());
@@ -206,10 +227,15 @@ impl World {
     fn check(&mut self) {
         for group in GROUPS {
             assert_eq!(self.desk.committed(group), self.committed.get(group).copied());
-            let Some(known) = self.desk.coordinator.group(group) else { continue };
+            let Some(known) = self.desk.coordinator.group(group) else {
+                continue;
+            };
             let generation = known.generation();
             let last = self.generations.insert(group, generation).unwrap_or(0);
-            assert!(generation >= last, "{group} went from generation {last} to {generation}");
+            assert!(
+                generation >= last,
+                "{group} went from generation {last} to {generation}"
+            );
             if known.classic().unwrap().state() == State::Stable {
                 let description = known.classic().unwrap().describe();
                 assert!(description.members.iter().all(|one| !one.assignment.is_empty()));
@@ -225,7 +251,11 @@ impl World {
         }
         for (group, before) in GROUPS.iter().zip(before) {
             if let Some(before) = before {
-                assert_eq!(summary(&self.desk, group), Some(before), "{group} came back changed");
+                assert_eq!(
+                    summary(&self.desk, group),
+                    Some(before),
+                    "{group} came back changed"
+                );
             }
         }
     }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 const RANGE: &[(&str, &str)] = &[("range", "m")];
 
 fn state(desk: &Desk, group: &str) -> Option<State> {
-    desk.coordinator.group(group).map(|group| group.classic().unwrap().state())
+    desk.coordinator
+        .group(group)
+        .map(|group| group.classic().unwrap().state())
 }
 
 fn heartbeat(desk: &mut Desk, id: &str, generation: i32) -> GroupReply {
@@ -29,7 +31,10 @@ fn a_first_generation_waits_for_company_and_gives_everybody_the_same_news() {
     desk.pass(2_000);
     let second = desk.join("g", join("", &[("sticky", "c"), ("range", "d")]));
     desk.pass(2_000);
-    assert!(desk.replies.is_empty(), "somebody came, so three more seconds are waited");
+    assert!(
+        desk.replies.is_empty(),
+        "somebody came, so three more seconds are waited"
+    );
     desk.pass(2_000);
     let first = desk.joined(first).unwrap().unwrap();
     let second = desk.joined(second).unwrap().unwrap();
@@ -37,13 +42,21 @@ fn a_first_generation_waits_for_company_and_gives_everybody_the_same_news() {
     assert_eq!(first.leader, first.member_id);
     assert_eq!(second.leader, first.member_id);
     assert_eq!((first.members.len(), second.members.len()), (2, 0));
-    assert_eq!(first.protocol.as_deref(), Some("range"), "one vote each, the first name wins");
+    assert_eq!(
+        first.protocol.as_deref(),
+        Some("range"),
+        "one vote each, the first name wins"
+    );
     let leads = desk.sync("g", &first.member_id, 1, &[(&second.member_id, "yours")]);
     let follows = desk.sync("g", &second.member_id, 1, &[]);
     let follows = desk.synced(follows).unwrap().unwrap();
     assert_eq!(&*follows.assignment, b"yours");
     let leads = desk.synced(leads).unwrap().unwrap();
-    assert_eq!(leads.assignment.len(), 10, "left out, it gets an assignment of nothing it can read");
+    assert_eq!(
+        leads.assignment.len(),
+        10,
+        "left out, it gets an assignment of nothing it can read"
+    );
     assert_eq!(state(&desk, "g"), Some(State::Stable));
 }
 
@@ -76,7 +89,10 @@ fn a_new_member_learns_its_id_first_if_it_can() {
 fn members_are_checked_before_anything_else() {
     let mut desk = Desk::new();
     let (ids, generation) = desk.stable("g", 2);
-    assert_eq!(heartbeat(&mut desk, "nobody", generation), GroupReply::Refused(GroupError::UnknownMember));
+    assert_eq!(
+        heartbeat(&mut desk, "nobody", generation),
+        GroupReply::Refused(GroupError::UnknownMember)
+    );
     assert_eq!(
         heartbeat(&mut desk, &ids[0], generation + 1),
         GroupReply::Refused(GroupError::IllegalGeneration)
@@ -87,13 +103,19 @@ fn members_are_checked_before_anything_else() {
     let ticket = desk.sync("g", &ids[1], generation + 1, &[]);
     assert_eq!(desk.synced(ticket), Some(Err(GroupError::IllegalGeneration)));
     let ticket = desk.join("g", join("", &[("other", "m")]));
-    assert_eq!(desk.joined(ticket).unwrap().unwrap_err().error, GroupError::InconsistentProtocol);
+    assert_eq!(
+        desk.joined(ticket).unwrap().unwrap_err().error,
+        GroupError::InconsistentProtocol
+    );
     let short = JoinRequest {
         session_timeout_ms: 5_999,
         ..join("", RANGE)
     };
     let ticket = desk.join("g", short);
-    assert_eq!(desk.joined(ticket).unwrap().unwrap_err().error, GroupError::InvalidSessionTimeout);
+    assert_eq!(
+        desk.joined(ticket).unwrap().unwrap_err().error,
+        GroupError::InvalidSessionTimeout
+    );
 }
 
 #[test]
@@ -189,7 +211,11 @@ fn a_static_member_takes_its_place_back_without_a_rebalance() {
     let back = desk.join("g", static_join("one"));
     let back = desk.joined(back).unwrap().unwrap();
     assert_ne!(back.member_id, first.member_id);
-    assert_eq!((back.generation, back.leader), (1, first.member_id.clone()), "it must not assign");
+    assert_eq!(
+        (back.generation, back.leader),
+        (1, first.member_id.clone()),
+        "it must not assign"
+    );
     let skips = JoinRequest {
         can_skip_assignment: true,
         ..static_join("one")
@@ -197,17 +223,29 @@ fn a_static_member_takes_its_place_back_without_a_rebalance() {
     let ticket = desk.join("g", skips);
     let again = desk.joined(ticket).unwrap().unwrap();
     assert_eq!((again.skip_assignment, &again.leader), (true, &again.member_id));
-    let fenced = desk.ask("g", GroupRequest::Heartbeat(member(&back.member_id, Some("one")), 1));
+    let fenced = desk.ask(
+        "g",
+        GroupRequest::Heartbeat(member(&back.member_id, Some("one")), 1),
+    );
     assert_eq!(fenced, GroupReply::Refused(GroupError::FencedInstance));
     let ticket = desk.sync("g", &again.member_id, 1, &[]);
     assert_eq!(&*desk.synced(ticket).unwrap().unwrap().assignment, b"share");
     // The new id survives a crash.
     desk.crash();
-    let alive = desk.ask("g", GroupRequest::Heartbeat(member(&again.member_id, Some("one")), 1));
+    let alive = desk.ask(
+        "g",
+        GroupRequest::Heartbeat(member(&again.member_id, Some("one")), 1),
+    );
     assert_eq!(alive, GroupReply::Done);
     // An administrator removes it by its instance.
-    let left = desk.ask("g", GroupRequest::Leave(vec![member("", Some("one")), member("", Some("two"))]));
-    assert_eq!(left, GroupReply::Leave(vec![Ok(()), Err(GroupError::UnknownMember)]));
+    let left = desk.ask(
+        "g",
+        GroupRequest::Leave(vec![member("", Some("one")), member("", Some("two"))]),
+    );
+    assert_eq!(
+        left,
+        GroupReply::Leave(vec![Ok(()), Err(GroupError::UnknownMember)])
+    );
     assert_eq!(state(&desk, "g"), Some(State::Empty));
 }
 
@@ -238,7 +276,10 @@ fn commits_follow_the_state_of_the_group() {
     let nobody = || member("", None);
     let refused = desk.commit("g", member("m", None), 5, 1);
     assert_eq!(refused, GroupReply::Refused(GroupError::UnknownGroup));
-    assert_eq!(desk.commit("g", nobody(), -1, 10), GroupReply::PerOffset(vec![Ok(())]));
+    assert_eq!(
+        desk.commit("g", nobody(), -1, 10),
+        GroupReply::PerOffset(vec![Ok(())])
+    );
     assert_eq!(desk.committed("g"), Some(10));
     assert_eq!(desk.committed("never"), None);
     let (ids, generation) = desk.stable("g", 1);
@@ -295,7 +336,10 @@ fn offsets_of_deleted_topics_go_with_them_also_while_the_broker_is_down() {
     desk.delete_topic("t");
     assert_eq!(desk.committed("g"), None);
     let refused = desk.commit("g", member("", None), -1, 6);
-    assert_eq!(refused, GroupReply::PerOffset(vec![Err(GroupError::UnknownTopic)]));
+    assert_eq!(
+        refused,
+        GroupReply::PerOffset(vec![Err(GroupError::UnknownTopic)])
+    );
     desk.image.put(topic("t", 1));
     desk.commit("g", member("", None), -1, 7);
     // Deleted and created again behind its back.
@@ -309,7 +353,10 @@ fn groups_are_deleted_only_without_members() {
     let mut desk = Desk::new();
     let (ids, generation) = desk.stable("g", 1);
     desk.commit("g", member(&ids[0], None), generation, 5);
-    assert_eq!(desk.ask("g", GroupRequest::Delete), GroupReply::Refused(GroupError::NonEmpty));
+    assert_eq!(
+        desk.ask("g", GroupRequest::Delete),
+        GroupReply::Refused(GroupError::NonEmpty)
+    );
     let offsets = GroupRequest::DeleteOffsets(vec![(Arc::from("t"), 0)]);
     // The metadata of this member cannot be read, so it counts as reading everything.
     assert_eq!(
@@ -320,8 +367,14 @@ fn groups_are_deleted_only_without_members() {
     assert_eq!(desk.ask("g", offsets), GroupReply::PerOffset(vec![Ok(())]));
     assert_eq!(desk.committed("g"), None);
     assert_eq!(desk.ask("g", GroupRequest::Delete), GroupReply::Done);
-    assert_eq!(desk.ask("g", GroupRequest::Delete), GroupReply::Refused(GroupError::UnknownGroup));
-    assert_eq!(desk.ask("g", GroupRequest::Describe), GroupReply::Refused(GroupError::UnknownGroup));
+    assert_eq!(
+        desk.ask("g", GroupRequest::Delete),
+        GroupReply::Refused(GroupError::UnknownGroup)
+    );
+    assert_eq!(
+        desk.ask("g", GroupRequest::Describe),
+        GroupReply::Refused(GroupError::UnknownGroup)
+    );
     desk.crash();
     assert_eq!(desk.coordinator.groups().count(), 0);
     assert_eq!(desk.coordinator.memory_bytes(), 0);
@@ -333,13 +386,22 @@ fn bounds_turn_newcomers_away_and_leave_the_others_alone() {
     desk.config.size_max = 2;
     let (ids, generation) = desk.stable("g", 2);
     let ticket = desk.join("g", join("", RANGE));
-    assert_eq!(desk.joined(ticket).unwrap().unwrap_err().error, GroupError::GroupFull);
+    assert_eq!(
+        desk.joined(ticket).unwrap().unwrap_err().error,
+        GroupError::GroupFull
+    );
     let huge = "x".repeat(GROUP_BYTES_MAX);
     let ticket = desk.join("h", join("", &[("range", &huge)]));
-    assert_eq!(desk.joined(ticket).unwrap().unwrap_err().error, GroupError::GroupFull);
+    assert_eq!(
+        desk.joined(ticket).unwrap().unwrap_err().error,
+        GroupError::GroupFull
+    );
     desk.room = Room::None;
     let ticket = desk.join("h", join("", RANGE));
-    assert_eq!(desk.joined(ticket).unwrap().unwrap_err().error, GroupError::NotAvailable);
+    assert_eq!(
+        desk.joined(ticket).unwrap().unwrap_err().error,
+        GroupError::NotAvailable
+    );
     let refused = desk.commit("h", member("", None), -1, 1);
     assert_eq!(refused, GroupReply::Refused(GroupError::NotAvailable));
     assert_eq!(heartbeat(&mut desk, &ids[0], generation), GroupReply::Done);

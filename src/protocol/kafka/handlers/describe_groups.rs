@@ -34,7 +34,8 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     }
     let bytes = |(_, group): &(&str, Found)| {
         let members = group.as_ref().map(|group| group.members.as_slice());
-        let member = |member: &DescribedMember| MEMBER_BYTES + member.metadata.len() + member.assignment.len();
+        let member =
+            |member: &DescribedMember| MEMBER_BYTES + member.metadata.len() + member.assignment.len();
         MEMBER_BYTES + members.unwrap_or_default().iter().map(member).sum::<usize>()
     };
     let held = call.reserve(found.iter().map(bytes).sum()).await;

@@ -50,7 +50,9 @@ pub(in crate::protocol::kafka) async fn handle(mut call: Call) -> Outcome {
 fn take_over(call: &Call, request: &JoinGroupRequest<'_>) -> Result<(Arc<str>, JoinRequest), ErrorCode> {
     let group = groups::named(request.group_id).map_err(map::group_error)?;
     let names = request.protocols.iter().map(|protocol| protocol.name);
-    let texts = names.chain(request.group_instance_id).chain([request.protocol_type]);
+    let texts = names
+        .chain(request.group_instance_id)
+        .chain([request.protocol_type]);
     if !groups::can_be_kept(texts) {
         return Err(ErrorCode::InvalidRequest);
     }

@@ -15,7 +15,9 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     let leaving: Vec<(&str, Option<&str>)> = match call.version {
         LISTS_SINCE.. => {
             let members = request.members.iter();
-            members.map(|member| (member.member_id, member.group_instance_id)).collect()
+            members
+                .map(|member| (member.member_id, member.group_instance_id))
+                .collect()
         }
         _ => vec![(request.member_id, None)],
     };
@@ -37,11 +39,13 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     };
     let only = outcomes.first().map_or(0, code);
     let members = leaving.iter().zip(&outcomes);
-    let members = members.map(|((member_id, group_instance_id), outcome)| LeaveGroupMemberResponse {
-        member_id,
-        group_instance_id: *group_instance_id,
-        error_code: code(outcome),
-    });
+    let members = members.map(
+        |((member_id, group_instance_id), outcome)| LeaveGroupMemberResponse {
+            member_id,
+            group_instance_id: *group_instance_id,
+            error_code: code(outcome),
+        },
+    );
     Ok(call.answer(LeaveGroupResponse {
         throttle_time_ms: 0,
         error_code: match call.version {

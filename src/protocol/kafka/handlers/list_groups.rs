@@ -36,7 +36,9 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
         wanted(&request.states_filter, group.state) && wanted(&request.types_filter, type_name(group.kind))
     });
     groups.sort_by(|one, other| one.id.cmp(&other.id));
-    let held = call.reserve(groups.iter().map(|group| GROUP_BYTES + group.id.len()).sum()).await;
+    let held = call
+        .reserve(groups.iter().map(|group| GROUP_BYTES + group.id.len()).sum())
+        .await;
     let response = ListGroupsResponse {
         throttle_time_ms: 0,
         error_code: 0,

@@ -48,10 +48,13 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
         false => ErrorCode::UnknownTopicOrPartition,
     });
     let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|partition| OffsetDeleteResponsePartition {
-            partition_index: partition.partition_index,
-            error_code: codes.next().unwrap_or(ErrorCode::UnknownServerError).code(),
-        });
+        let partitions = topic
+            .partitions
+            .iter()
+            .map(|partition| OffsetDeleteResponsePartition {
+                partition_index: partition.partition_index,
+                error_code: codes.next().unwrap_or(ErrorCode::UnknownServerError).code(),
+            });
         OffsetDeleteResponseTopic {
             name: topic.name,
             partitions: partitions.collect(),

@@ -61,13 +61,18 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     if found.iter().any(|(_, group)| group.error != ErrorCode::None) {
         call.count_error();
     }
-    let held = call.reserve(found.iter().map(|(_, group)| group.bytes()).sum()).await;
+    let held = call
+        .reserve(found.iter().map(|(_, group)| group.bytes()).sum())
+        .await;
     let first = found.first().filter(|_| call.version < GROUPS_SINCE);
     let response = OffsetFetchResponse {
         topics: first.map(|(_, group)| group.topics()).unwrap_or_default(),
         error_code: first.map_or(0, |(_, group)| group.error.code()),
         groups: match call.version {
-            GROUPS_SINCE.. => found.iter().map(|(asked, group)| response(asked, group)).collect(),
+            GROUPS_SINCE.. => found
+                .iter()
+                .map(|(asked, group)| response(asked, group))
+                .collect(),
             _ => Vec::new(),
         },
         ..OffsetFetchResponse::default()
