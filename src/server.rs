@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod checks;
 pub mod config;
 pub mod control;
+mod kafka_names;
 mod lag;
 pub mod lock;
 pub mod metrics;

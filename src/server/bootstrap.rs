@@ -14,10 +14,10 @@ use super::catalog::{Catalog, make_places};
 use super::checks;
 use super::config::{self, Config};
 use super::control::Control;
+use super::kafka_names;
 use super::lock::DataLock;
 use super::{ServeError, checks::Report};
 use crate::base::{LeaderEpoch, LogId, ShardId};
-use crate::broker::topic::TopicDefaults;
 use crate::protocol::door::ConnectionLimit;
 use crate::protocol::{kafka, native};
 use crate::runtime::clock::{self, Mono};
@@ -27,7 +27,7 @@ use crate::runtime::mesh::{Mesh, Port};
 use crate::runtime::net::BoundSocket;
 use crate::shard::coordinator::GroupSettings;
 use crate::shard::request::Message;
-use crate::shard::{Advertise, Cluster, DoorLimits, Node, Shard, ShardConfig};
+use crate::shard::{Advertise, CleanerConfig, Cluster, DoorLimits, Node, Shard, ShardConfig};
 use crate::storage::layout::DataDir;
 use crate::storage::{Error as StorageError, marker, pool};
 use std::net::SocketAddr;
@@ -87,7 +87,8 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     make_places(&data)?;
     let lock = DataLock::take(&data)?;
     raise_open_files();
-    let catalog = Catalog::open(&data, topic_defaults(config), config.kafka.num_partitions)?;
+    let broker = kafka_names::broker_config(config, cores.len());
+    let catalog = Catalog::open(&data, broker, config.kafka.num_partitions)?;
     let sockets = Sockets::bind(config, cores.len())?;
     let clean = marker::take(&data.marker())?.map(Arc::new);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -298,7 +299,6 @@ impl Start<'_> {
                 frame_timeout: config.kafka.frame_timeout.get(),
                 in_flight_max: config.kafka.in_flight_max as usize,
                 auto_create_topics: config.kafka.auto_create_topics,
-                topic_defaults: topic_defaults(config),
                 num_partitions: config.kafka.num_partitions,
             },
             data: self.data.clone(),
@@ -313,6 +313,15 @@ impl Start<'_> {
             clean: self.clean.clone(),
             retention_check_interval: config.log.retention_check_interval.get(),
             producer_expiration: config.log.producer_id_expiration.get(),
+            cleaner: CleanerConfig {
+                check_interval: config.compaction.check_interval.get(),
+                memory_bytes: as_usize(config.compaction.memory_bytes.get()),
+                bytes_per_second: config
+                    .compaction
+                    .bytes_per_second
+                    .0
+                    .map(crate::base::units::ByteSize::get),
+            },
             groups: group_settings(&config.group),
             fatal: Arc::new(move |problem| {
                 // Nobody is left to tell when the control thread has ended.
@@ -520,21 +529,6 @@ fn poll_mode(config: &Config, shards: usize) -> PollMode {
     }
 }
 
-fn topic_defaults(config: &Config) -> TopicDefaults {
-    TopicDefaults {
-        segment_bytes: config.log.segment_bytes.get(),
-        retention_bytes: config
-            .log
-            .retention_bytes
-            .0
-            .map(crate::base::units::ByteSize::get),
-        retention: config.log.retention_ms.0.map(crate::base::units::TimeSpan::get),
-        max_message_bytes: u32::try_from(config.log.max_message_bytes.get()).unwrap_or(u32::MAX),
-        index_interval_bytes: config.log.index_interval_bytes.get(),
-        relaxed_sync_interval: config.log.relaxed_sync_interval.get(),
-    }
-}
-
 fn group_settings(config: &config::GroupConfig) -> GroupSettings {
     GroupSettings {
         config: crate::broker::group::config::GroupConfig {
@@ -544,10 +538,19 @@ fn group_settings(config: &config::GroupConfig) -> GroupSettings {
             size_max: config.max_size,
             offsets_retention: config.offsets_retention.get(),
             offset_metadata_bytes_max: u32::try_from(config.offset_metadata_max.get()).unwrap_or(u32::MAX),
+            consumer: crate::broker::group::consumer::ConsumerGroupConfig {
+                session_timeout_ms: millis(config.consumer_session_timeout.get()),
+                heartbeat_interval_ms: millis(config.consumer_heartbeat_interval.get()),
+                size_max: config.consumer_max_size,
+            },
         },
         topic_partitions: config.offsets_partitions,
         expiry_interval: config.offsets_retention_check_interval.get(),
     }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// Raises the soft limit on open files to the hard one: every connection and active segment needs one.

@@ -124,7 +124,15 @@ impl Control {
             ControlRequest::SetPartitions { name, partitions } => {
                 catalog.set_partitions(&name, partitions)?
             }
-            ControlRequest::AlterConfigs { name, changes } => catalog.alter(&name, &changes)?,
+            ControlRequest::AlterConfigs(request) => {
+                let before = catalog.image();
+                let reply = catalog.alter(&request)?;
+                if !Arc::ptr_eq(&before, &catalog.image()) {
+                    self.publish(&catalog).await;
+                    tracing::info!(resource = ?request.resource, change = ?request.alteration, "configuration changed");
+                }
+                return Ok(reply);
+            }
             ControlRequest::DeleteTopic(name) => {
                 let topic = catalog.delete(&name)?;
                 self.publish(&catalog).await;

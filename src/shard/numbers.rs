@@ -75,6 +75,7 @@ impl Shard {
                 log,
                 offset,
                 max_bytes: 1,
+                last_epoch: None,
             };
             let read = self.read_parts(&[part], limits).await.pop();
             let frame = read.and_then(|read| read.records.ok()).unwrap_or_default();

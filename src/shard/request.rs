@@ -2,6 +2,8 @@
 
 use crate::base::{LeaderEpoch, LogId, Offset, ProducerId, Timestamp};
 use crate::batch::Encoding;
+use crate::broker::broker_config::Scope;
+use crate::broker::config_change::Alteration;
 use crate::broker::group::error::GroupError;
 use crate::broker::group::request::{GroupReply, GroupRequest, ListedGroup};
 use crate::broker::image::Image;
@@ -33,6 +35,8 @@ pub struct Produced {
     pub base_offset: Offset,
     /// First readable offset of the log.
     pub log_start: Offset,
+    /// The time the broker gave its records, where the topic's are stamped by the broker.
+    pub append_time: Option<Timestamp>,
     /// When it went through its stages.
     pub stamps: super::stages::BatchStamps,
 }
@@ -69,6 +73,8 @@ pub struct ReadPart {
     pub offset: Offset,
     /// Stop before exceeding this, except for the first batch where [`ReadLimits`] allows it.
     pub max_bytes: usize,
+    /// Epoch of the last record the reader has, if it wants to know whether its log parts from ours.
+    pub last_epoch: Option<LeaderEpoch>,
 }
 
 /// Bounds over all parts of a read.
@@ -102,6 +108,9 @@ pub struct PartRead {
     pub next: Offset,
     /// Present unless the partition is unknown.
     pub bounds: Option<Bounds>,
+    /// Where the reader's log parts from ours, when [`ReadPart::last_epoch`] shows that it does: the last epoch both
+    /// know, and its end here. There are no records then.
+    pub diverging: Option<(LeaderEpoch, Offset)>,
 }
 
 /// Why a partition could not be read.
@@ -115,6 +124,23 @@ pub enum ReadFailure {
     OutOfRange,
     /// The bytes do not pass their checks, or the disk failed to give them.
     #[error("the log is damaged here")]
+    Storage,
+}
+
+/// Why the start of a log was not moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TrimError {
+    /// The topic or partition is not there (any more).
+    #[error("no such partition")]
+    UnknownPartition,
+    /// Above the high watermark.
+    #[error("offset out of range")]
+    OutOfRange,
+    /// The topic's cleanup policy does not delete.
+    #[error("the topic's cleanup policy does not delete records")]
+    Policy,
+    /// The new start could not be made durable, or the broker is stopping.
+    #[error("the disk failed or the broker is stopping")]
     Storage,
 }
 
@@ -155,6 +181,26 @@ pub struct NewTopic {
     pub configs: BTreeMap<String, String>,
 }
 
+/// A change of configuration.
+#[derive(Clone, Debug)]
+pub struct AlterConfigs {
+    /// Of what.
+    pub resource: ConfigResource,
+    /// What to change.
+    pub alteration: Alteration,
+    /// Only say whether it would be accepted.
+    pub validate_only: bool,
+}
+
+/// What has a configuration that can be changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ConfigResource {
+    /// The topic of that name.
+    Topic(String),
+    /// The broker.
+    Broker(Scope),
+}
+
 /// A change to metadata, carried out by the control thread. When it is answered, every shard has the new image.
 #[derive(Clone, Debug)]
 pub enum ControlRequest {
@@ -169,13 +215,8 @@ pub enum ControlRequest {
         /// The new total.
         partitions: u32,
     },
-    /// Change a topic's explicit configuration: `None` removes a key.
-    AlterConfigs {
-        /// The topic.
-        name: String,
-        /// Keys to set or remove.
-        changes: Vec<(String, Option<String>)>,
-    },
+    /// Change the explicit configuration of a topic or of the broker.
+    AlterConfigs(AlterConfigs),
     /// A block of fresh producer ids.
     ProducerIds,
 }
@@ -187,6 +228,8 @@ pub enum ControlReply {
     Topic(Arc<crate::broker::topic::Topic>),
     /// Ids for the asker alone.
     ProducerIds(Range<i64>),
+    /// The configuration is changed, or would be.
+    Altered,
 }
 
 /// Why a metadata change was refused.
@@ -204,9 +247,15 @@ pub enum ControlError {
     /// Too many, too few, or fewer than there are.
     #[error("{0}")]
     InvalidPartitions(String),
+    /// The broker's own topic: not for clients to make, grow or delete.
+    #[error("topic {0:?} is the broker's own")]
+    InternalTopic(String),
     /// A config key or value is not acceptable.
     #[error("{0}")]
     InvalidConfig(String),
+    /// The broker's configuration cannot be changed like that.
+    #[error("{0}")]
+    InvalidBrokerConfig(String),
     /// The metadata store cannot write.
     #[error("the metadata store failed: {0}")]
     Storage(String),
@@ -248,6 +297,10 @@ pub enum Body {
     Offsets(Vec<(LogId, OffsetQuery)>),
     /// To [`Body::Offsets`].
     OffsetsDone(Vec<Result<OffsetAnswer, ReadFailure>>),
+    /// Move the starts of these logs: to the offset, or to the high watermark.
+    Trim(Vec<(LogId, Option<Offset>)>),
+    /// To [`Body::Trim`]: where they start now.
+    Trimmed(Vec<Result<Offset, TrimError>>),
     /// To the control thread.
     Control(ControlRequest),
     /// From the control thread.

@@ -171,14 +171,18 @@ pub const ADVERTISED: &[ApiKey] = &[
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
+    ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
     ApiKey::IncrementalAlterConfigs,
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
 ];
 
 impl ApiKey {
@@ -281,8 +285,7 @@ impl ApiKey {
     #[must_use]
     pub const fn advertised(self) -> VersionRange {
         match self {
-            Self::Produce => VersionRange::new(0, 11),
-            Self::Fetch => VersionRange::new(4, 12),
+            Self::Produce => VersionRange::new(0, self.versions().max),
             Self::ListOffsets => VersionRange::new(1, 10),
             _ => self.versions(),
         }

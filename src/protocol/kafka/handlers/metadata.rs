@@ -4,7 +4,8 @@
 //! an id in version 10 or 11 is refused, as in Kafka. A topic named twice is answered once.
 //!
 //! **Auto-create** happens when both the request and the configuration allow it, for at most [`AUTO_CREATE_MAX`]
-//! topics a request; the new topic is in the answer at once. The rest are told to ask again.
+//! topics a request; the new topic is in the answer at once. The rest are told to ask again. The broker's own topics are not
+//! created by asking for them.
 //!
 //! **The leader epoch** changes at a start only, so every shard knows that of every log. A client must hear it: one that goes
 //! on from an offset committed under an older epoch is fenced until it does. Leader, replicas and in-sync replicas are the
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use super::{Fault, controller_id, log_of, wire_count, wire_epoch};
 use crate::base::TopicId;
 use crate::broker::image::Image;
-use crate::broker::topic::{Topic, check_name};
+use crate::broker::topic::{Topic, check_name, is_internal};
 use crate::protocol::kafka::call::{Call, Outcome};
 use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::messages::{
@@ -119,11 +120,13 @@ async fn find<'a>(
         }
         found.push(match (topic.name, topic.topic_id) {
             (Some(name), TopicId::NIL) => match by_name(image, name) {
-                Found::NoName(name, ErrorCode::UnknownTopicOrPartition) if may_create > 0 => {
+                Found::NoName(name, ErrorCode::UnknownTopicOrPartition)
+                    if may_create > 0 && !is_internal(name) =>
+                {
                     may_create -= 1;
                     create(call, name).await
                 }
-                Found::NoName(name, ErrorCode::UnknownTopicOrPartition) if creates => {
+                Found::NoName(name, ErrorCode::UnknownTopicOrPartition) if creates && !is_internal(name) => {
                     Found::NoName(name, ErrorCode::LeaderNotAvailable)
                 }
                 found => found,
@@ -164,7 +167,9 @@ async fn create<'a>(call: &Call, name: &'a str) -> Found<'a> {
         Ok(ControlReply::Topic(topic)) => Found::Topic(topic),
         // Somebody else was faster: theirs is in the newest image.
         Err(ControlError::TopicExists(_)) => by_name(&call.shard.image(), name),
-        Ok(ControlReply::ProducerIds(_)) => Found::NoName(name, ErrorCode::UnknownServerError),
+        Ok(ControlReply::ProducerIds(_) | ControlReply::Altered) => {
+            Found::NoName(name, ErrorCode::UnknownServerError)
+        }
         Err(error) => Found::NoName(name, Fault::from(error).code),
     }
 }

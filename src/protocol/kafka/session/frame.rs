@@ -167,6 +167,6 @@ mod tests {
     fn produce_reserves_its_frame_and_others_what_decoding_makes_of_it() {
         let reserve = |api_key| FrameHead { size: 1000, api_key }.reserve_bytes();
         assert_eq!(reserve(0), 2024);
-        assert_eq!(reserve(3), 29_000);
+        assert_eq!(reserve(3), 43_000);
     }
 }
