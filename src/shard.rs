@@ -11,7 +11,9 @@
 mod append;
 pub mod coordinator;
 mod housekeeping;
+pub mod inspect;
 mod mailbox;
+mod offsets;
 mod partition;
 mod reader;
 pub mod request;
@@ -268,6 +270,8 @@ pub struct Shard {
     dirty_work: Notify,
     cold: reader::ColdReads,
     producer_ids: RefCell<std::ops::Range<i64>>,
+    /// The epochs of all logs, once somebody asked.
+    epochs: RefCell<Option<Rc<inspect::Epochs>>>,
     groups: coordinator::Groups,
 }
 
@@ -336,6 +340,7 @@ impl Shard {
             dirty: RefCell::new(Vec::new()),
             dirty_work: Notify::default(),
             producer_ids: RefCell::new(0..0),
+            epochs: RefCell::new(None),
             groups,
         });
         shard.open_owned(&config.image, config.clean.as_deref())?;

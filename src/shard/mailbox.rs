@@ -70,6 +70,9 @@ impl Shard {
                     shard.reply(from, call, Body::OffsetsDone(answers));
                 });
             }
+            Body::Inspect(inspection) => {
+                self.reply(from, call, Body::Inspected(self.inspect_here(inspection)));
+            }
             Body::Watch(id, parts) => {
                 self.reply(from, call, Body::Ack);
                 let remote = RemoteWatch {
@@ -142,6 +145,7 @@ impl Shard {
             body @ (Body::Produced(..)
             | Body::ReadDone(_)
             | Body::OffsetsDone(_)
+            | Body::Inspected(_)
             | Body::Control(_)
             | Body::ControlDone(_)
             | Body::StatsDone(_)

@@ -174,11 +174,19 @@ pub const ADVERTISED: &[ApiKey] = &[
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
+    ApiKey::AlterReplicaLogDirs,
+    ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
+    ApiKey::ElectLeaders,
     ApiKey::IncrementalAlterConfigs,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
+    ApiKey::DescribeProducers,
+    ApiKey::ListConfigResources,
+    ApiKey::DescribeTopicPartitions,
 ];
 
 impl ApiKey {
@@ -282,7 +290,6 @@ impl ApiKey {
     pub const fn advertised(self) -> VersionRange {
         match self {
             Self::Produce => VersionRange::new(0, self.versions().max),
-            Self::ListOffsets => VersionRange::new(1, 10),
             _ => self.versions(),
         }
     }

@@ -7,14 +7,13 @@
 //! topics a request; the new topic is in the answer at once. The rest are told to ask again. The broker's own topics are not
 //! created by asking for them.
 //!
-//! **The leader epoch** is answered as -1, unknown: it is not in the image. Java and librdkafka then skip their
-//! truncation checks for the partition and send no epoch to be fenced by. Leader, replicas and in-sync replicas are
-//! the owner's node.
+//! **The leader epoch** is the one the owner leads with ([`crate::shard::inspect`]), so that clients notice when a log was
+//! cut under them. Leader, replicas and in-sync replicas are the owner's node.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Fault, controller_id, log_of, wire_count};
+use super::{Fault, controller_id, log_of, wire_count, wire_epoch};
 use crate::base::TopicId;
 use crate::broker::image::Image;
 use crate::broker::topic::{Topic, check_name, is_internal};
@@ -25,6 +24,7 @@ use crate::protocol::kafka::messages::{
     MetadataResponsePartition, MetadataResponseTopic,
 };
 use crate::shard::Cluster;
+use crate::shard::inspect::Epochs;
 use crate::shard::request::{ControlError, ControlReply, ControlRequest, NewTopic};
 
 /// Topics one request may create.
@@ -61,6 +61,7 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     // A large cluster makes a large answer; it waits for its memory like any other.
     let held = call.reserve(reserve_bytes(&found)).await;
     let cluster = call.shard.cluster();
+    let epochs = call.shard.epochs().await;
     let brokers = cluster
         .nodes
         .iter()
@@ -75,7 +76,10 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
         brokers,
         cluster_id: Some(&cluster.id),
         controller_id: controller_id(cluster),
-        topics: found.iter().map(|found| topic_response(cluster, found)).collect(),
+        topics: found
+            .iter()
+            .map(|found| topic_response(cluster, &epochs, found))
+            .collect(),
         ..MetadataResponse::default()
     };
     Ok(call.answer_holding(response, held))
@@ -171,13 +175,13 @@ async fn create<'a>(call: &Call, name: &'a str) -> Found<'a> {
     }
 }
 
-fn topic_response<'a>(cluster: &Cluster, found: &'a Found<'_>) -> MetadataResponseTopic<'a> {
+fn topic_response<'a>(cluster: &Cluster, epochs: &Epochs, found: &'a Found<'_>) -> MetadataResponseTopic<'a> {
     match found {
         Found::Topic(topic) => MetadataResponseTopic {
             name: Some(&topic.name),
             topic_id: topic.id,
             partitions: (0..topic.partitions)
-                .map(|index| partition_response(cluster, topic, index))
+                .map(|index| partition_response(cluster, epochs, topic, index))
                 .collect(),
             ..MetadataResponseTopic::default()
         },
@@ -194,7 +198,12 @@ fn topic_response<'a>(cluster: &Cluster, found: &'a Found<'_>) -> MetadataRespon
     }
 }
 
-fn partition_response(cluster: &Cluster, topic: &Topic, index: u32) -> MetadataResponsePartition {
+fn partition_response(
+    cluster: &Cluster,
+    epochs: &Epochs,
+    topic: &Topic,
+    index: u32,
+) -> MetadataResponsePartition {
     let partition_index = wire_count(index);
     let Some(log) = log_of(topic, partition_index) else {
         return MetadataResponsePartition::default();
@@ -203,6 +212,7 @@ fn partition_response(cluster: &Cluster, topic: &Topic, index: u32) -> MetadataR
     MetadataResponsePartition {
         partition_index,
         leader_id: leader,
+        leader_epoch: wire_epoch(epochs.of(log)),
         replica_nodes: vec![leader],
         isr_nodes: vec![leader],
         ..MetadataResponsePartition::default()

@@ -1,0 +1,151 @@
+//! What admin tools ask about logs wherever they live: their sizes, their producers, their epochs.
+//!
+//! **Promise.** Answers are in the order asked and say `None` for a log that is not there. No I/O: all of it is in memory.
+//! A question about many logs crosses in pieces of [`LOGS_MAX`], so that no shard is held up for long.
+//!
+//! **Leader epochs.** A log leads with one epoch from its opening to the end of the process, and nearly every log leads
+//! with epoch 0: only a start after a crash that cut something raises it. So each shard asks the others once, for the logs
+//! with another epoch than 0, and knows all epochs from then on: logs created later begin with 0.
+
+use super::Shard;
+use super::request::{Body, Inspected, Inspection, ProducerReport};
+use super::router::{group, peer};
+use crate::base::{LeaderEpoch, LogId, ShardId};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Most logs in one message: at about 100 ns a log, 0.1 ms.
+const LOGS_MAX: usize = 1024;
+
+/// Room on a file system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    /// All of it.
+    pub total_bytes: u64,
+    /// What is left for us.
+    pub usable_bytes: u64,
+}
+
+/// The epochs of all logs of the process that do not lead with epoch 0.
+#[derive(Debug, Default)]
+pub struct Epochs(HashMap<LogId, LeaderEpoch>);
+
+impl Epochs {
+    /// The epoch `log` leads with.
+    #[must_use]
+    pub fn of(&self, log: LogId) -> LeaderEpoch {
+        self.0.get(&log).copied().unwrap_or(LeaderEpoch::new(0))
+    }
+}
+
+impl Shard {
+    /// Where the files are.
+    #[must_use]
+    pub fn data_root(&self) -> &std::path::Path {
+        self.data.root()
+    }
+
+    /// The room on the file system of the data directory; `None` if it does not say. One system call that the kernel
+    /// answers from memory.
+    #[must_use]
+    pub fn space(&self) -> Option<Space> {
+        let space = rustix::fs::statvfs(self.data.root()).ok()?;
+        Some(Space {
+            total_bytes: space.f_blocks.saturating_mul(space.f_frsize),
+            usable_bytes: space.f_bavail.saturating_mul(space.f_frsize),
+        })
+    }
+
+    /// Bytes of each log.
+    pub async fn sizes(self: &Rc<Self>, logs: Vec<LogId>) -> Vec<Option<u64>> {
+        let sizes = |inspected| match inspected {
+            Inspected::Sizes(sizes) => sizes,
+            Inspected::Producers(_) | Inspected::Epochs(_) => Vec::new(),
+        };
+        self.inspect_each(logs, Inspection::Sizes, sizes).await
+    }
+
+    /// The idempotent producers each log remembers.
+    pub async fn producers(self: &Rc<Self>, logs: Vec<LogId>) -> Vec<Option<Vec<ProducerReport>>> {
+        let producers = |inspected| match inspected {
+            Inspected::Producers(producers) => producers,
+            Inspected::Sizes(_) | Inspected::Epochs(_) => Vec::new(),
+        };
+        self.inspect_each(logs, Inspection::Producers, producers).await
+    }
+
+    /// The epochs all logs lead with. Asks the other shards the first time.
+    pub async fn epochs(self: &Rc<Self>) -> Rc<Epochs> {
+        let known = self.epochs.borrow().clone();
+        if let Some(known) = known {
+            return known;
+        }
+        let mut epochs = HashMap::new();
+        let mut complete = true;
+        for shard in 0..self.cluster.shards {
+            match self.inspect(ShardId::new(shard), Inspection::Epochs).await {
+                Some(Inspected::Epochs(raised)) => epochs.extend(raised),
+                Some(Inspected::Sizes(_) | Inspected::Producers(_)) | None => complete = false,
+            }
+        }
+        let epochs = Rc::new(Epochs(epochs));
+        if complete {
+            *self.epochs.borrow_mut() = Some(Rc::clone(&epochs));
+        }
+        epochs
+    }
+
+    async fn inspect_each<T>(
+        self: &Rc<Self>,
+        logs: Vec<LogId>,
+        ask: fn(Vec<LogId>) -> Inspection,
+        answer: fn(Inspected) -> Vec<Option<T>>,
+    ) -> Vec<Option<T>> {
+        let mut done: Vec<Option<T>> = logs.iter().map(|_| None).collect();
+        for group in group(logs, |log| self.owner_of(*log)) {
+            let mut places = group.places.into_iter();
+            for logs in group.items.chunks(LOGS_MAX) {
+                let inspected = self.inspect(group.owner, ask(logs.to_vec())).await;
+                let answers = inspected.map(answer).unwrap_or_default();
+                for (place, answer) in places.by_ref().take(logs.len()).zip(answers) {
+                    done[place] = answer;
+                }
+            }
+        }
+        done
+    }
+
+    /// One question to one shard, this one or another.
+    async fn inspect(self: &Rc<Self>, shard: ShardId, inspection: Inspection) -> Option<Inspected> {
+        if shard == self.id {
+            return Some(self.inspect_here(inspection));
+        }
+        match self.call(peer(shard), Body::Inspect(inspection)).await {
+            Body::Inspected(inspected) => Some(inspected),
+            _ => None,
+        }
+    }
+
+    /// Looks at logs of this shard.
+    pub(crate) fn inspect_here(&self, inspection: Inspection) -> Inspected {
+        match inspection {
+            Inspection::Sizes(logs) => Inspected::Sizes(
+                logs.into_iter()
+                    .map(|log| Some(self.partition(log)?.log.borrow().size_bytes()))
+                    .collect(),
+            ),
+            Inspection::Producers(logs) => Inspected::Producers(
+                logs.into_iter()
+                    .map(|log| Some(self.partition(log)?.producers.borrow().reports().collect()))
+                    .collect(),
+            ),
+            Inspection::Epochs => {
+                let partitions = self.partitions.borrow();
+                let epochs = partitions
+                    .iter()
+                    .map(|(log, partition)| (*log, partition.log.borrow().epoch()));
+                Inspected::Epochs(epochs.filter(|(_, epoch)| epoch.get() > 0).collect())
+            }
+        }
+    }
+}
