@@ -18,7 +18,7 @@ use crate::runtime::local::Budget;
 use crate::storage::ReadError;
 use crate::storage::chain::Chain;
 use crate::storage::layout::segment_name;
-use crate::storage::log::{ReadStart, WalkStart};
+use crate::storage::log::{Edition, ReadStart, WalkStart};
 use crate::storage::read::{Walked, Want, gather};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -48,6 +48,7 @@ pub(crate) struct ColdReads {
 struct Window {
     log: LogId,
     segment: Offset,
+    edition: Edition,
     chain: Rc<Chain>,
 }
 
@@ -60,10 +61,13 @@ impl ColdReads {
         }
     }
 
-    fn find(&self, log: LogId, segment: Offset, position: u64, len: usize) -> Option<Rc<Chain>> {
+    fn find(&self, log: LogId, cold: &Cold, position: u64, len: usize) -> Option<Rc<Chain>> {
         let windows = self.windows.borrow();
         let fits = |window: &&Window| {
-            window.log == log && window.segment == segment && window.chain.holds(position, len)
+            window.log == log
+                && window.segment == cold.base
+                && window.edition == cold.edition
+                && window.chain.holds(position, len)
         };
         windows
             .iter()
@@ -186,6 +190,7 @@ impl Shard {
                     Ok(ReadStart::Cold {
                         file,
                         base,
+                        edition,
                         from,
                         written,
                     }) => (
@@ -193,6 +198,7 @@ impl Shard {
                         Some(Cold {
                             file,
                             base,
+                            edition,
                             from,
                             written,
                         }),
@@ -208,7 +214,15 @@ impl Shard {
                         verify: true,
                         ..want
                     };
-                    self.read_cold(partition, cold, want, &mut out).await?
+                    let (base, edition) = (cold.base, cold.edition);
+                    let read = self.read_cold(partition, cold, want, &mut out).await;
+                    let failed = matches!(read, Err(_) | Ok((Walked::Corrupt { .. }, _)));
+                    if failed && partition.log.borrow().edition(base) != Some(edition) {
+                        // The segment left or was replaced meanwhile, and with it what was known of its file.
+                        next = read.map_or(next, |(_, reached)| reached);
+                        continue;
+                    }
+                    read?
                 }
             };
             if let Walked::Corrupt { offset } = walked {
@@ -238,7 +252,7 @@ impl Shard {
         out: &mut Vec<u8>,
     ) -> Result<(Walked, Offset), ReadFailure> {
         let mut from = cold.from;
-        if let Some(position) = partition.cursor(cold.base, want.offset) {
+        if let Some(position) = partition.cursor(cold.base, cold.edition, want.offset) {
             from = WalkStart {
                 position,
                 offset: want.offset,
@@ -267,6 +281,7 @@ impl Shard {
             if reached > want.offset {
                 partition.remember(Cursor {
                     segment: cold.base,
+                    edition: cold.edition,
                     offset: reached,
                     position,
                 });
@@ -296,12 +311,12 @@ impl Shard {
         if position + len as u64 > cold.written {
             return Ok(None);
         }
-        if let Some(chain) = self.cold.find(partition.id, cold.base, position, len) {
+        if let Some(chain) = self.cold.find(partition.id, cold, position, len) {
             return Ok(Some(chain));
         }
         let _slot = self.cold.slots.acquire(1).await;
         // Whoever held the slot may have read just this.
-        if let Some(chain) = self.cold.find(partition.id, cold.base, position, len) {
+        if let Some(chain) = self.cold.find(partition.id, cold, position, len) {
             return Ok(Some(chain));
         }
         self.load(partition, cold, position, len).await.map(Some)
@@ -344,13 +359,14 @@ impl Shard {
         self.cold.keep(Window {
             log: partition.id,
             segment: cold.base,
+            edition: cold.edition,
             chain: Rc::clone(&chain),
         });
         Ok(chain)
     }
 
     /// Chunks for a cold window; waits for memory like an append does.
-    async fn cold_chunks(self: &Rc<Self>, bytes: usize) -> (Vec<Chunk>, Vec<Piece>) {
+    pub(crate) async fn cold_chunks(self: &Rc<Self>, bytes: usize) -> (Vec<Chunk>, Vec<Piece>) {
         let mut chunks: Vec<Chunk> = Vec::with_capacity(bytes.div_ceil(SLAB_BYTES));
         let mut pieces = Vec::with_capacity(chunks.capacity());
         let mut left = bytes;
@@ -375,8 +391,7 @@ impl Shard {
 
     /// Reads the window a sequential reader will want next, if a slot is free.
     fn read_ahead(self: &Rc<Self>, partition: &Rc<Partition>, cold: &Cold, position: u64, len: usize) {
-        if position + len as u64 > cold.written
-            || self.cold.find(partition.id, cold.base, position, len).is_some()
+        if position + len as u64 > cold.written || self.cold.find(partition.id, cold, position, len).is_some()
         {
             return;
         }
@@ -410,6 +425,7 @@ fn divergence(partition: &Partition, part: &ReadPart) -> Result<Option<(LeaderEp
 struct Cold {
     file: Option<File>,
     base: Offset,
+    edition: Edition,
     from: WalkStart,
     written: u64,
 }

@@ -128,6 +128,23 @@ pub enum ReadFailure {
     Storage,
 }
 
+/// Why the start of a log was not moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TrimError {
+    /// The topic or partition is not there (any more).
+    #[error("no such partition")]
+    UnknownPartition,
+    /// Above the high watermark.
+    #[error("offset out of range")]
+    OutOfRange,
+    /// The topic's cleanup policy does not delete.
+    #[error("the topic's cleanup policy does not delete records")]
+    Policy,
+    /// The new start could not be made durable, or the broker is stopping.
+    #[error("the disk failed or the broker is stopping")]
+    Storage,
+}
+
 /// What can be asked about offsets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OffsetQuery {
@@ -307,6 +324,10 @@ pub enum Body {
     Inspect(Inspection),
     /// To [`Body::Inspect`].
     Inspected(Inspected),
+    /// Move the starts of these logs: to the offset, or to the high watermark.
+    Trim(Vec<(LogId, Option<Offset>)>),
+    /// To [`Body::Trim`]: where they start now.
+    Trimmed(Vec<Result<Offset, TrimError>>),
     /// To the control thread.
     Control(ControlRequest),
     /// From the control thread.

@@ -7,13 +7,17 @@
 //! asked: things named twice are answered once or refused, so a small request cannot ask for a huge answer.
 //! Errors become codes in [`super::map`] only. Absent: authorization.
 
+pub(super) mod alter_configs;
 pub(super) mod alter_partition_reassignments;
 pub(super) mod alter_replica_log_dirs;
 pub(super) mod api_versions;
 pub(super) mod configs;
+pub(super) mod consumer_group_describe;
+pub(super) mod consumer_group_heartbeat;
 pub(super) mod create_partitions;
 pub(super) mod create_topics;
 pub(super) mod delete_groups;
+pub(super) mod delete_records;
 pub(super) mod delete_topics;
 pub(super) mod describe_cluster;
 pub(super) mod describe_configs;

@@ -33,23 +33,23 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
                 .collect()
         }
     };
-    logs.retain(|_, (_, log)| leads(&call.shard, *log));
-    let held = call.reserve(logs.len() * LOG_RESERVE_BYTES).await;
+    logs.retain(|_, log| leads(&call.shard, *log));
+    let held = call.reserve(logs.len().saturating_mul(LOG_RESERVE_BYTES)).await;
     let sizes = call
         .shard
-        .sizes(logs.values().map(|(_, log)| *log).collect())
+        .sizes(logs.values().copied().collect())
         .await;
     let root = directory(&call.shard);
     let (total_bytes, usable_bytes) = room(&call.shard);
     let mut topics: Vec<DescribeLogDirsTopic<'_>> = Vec::new();
-    for ((_, (name, log)), size) in std::iter::zip(&logs, sizes) {
+    for ((name, index), size) in std::iter::zip(logs.into_keys(), sizes) {
         let Some(size) = size else { continue };
         let partition = DescribeLogDirsPartition {
-            partition_index: wire_count(log.partition.get()),
+            partition_index: index,
             partition_size: i64::try_from(size).unwrap_or(i64::MAX),
             ..DescribeLogDirsPartition::default()
         };
-        match topics.last_mut().filter(|topic| topic.name == *name) {
+        match topics.last_mut().filter(|topic| topic.name == name) {
             Some(topic) => topic.partitions.push(partition),
             None => topics.push(DescribeLogDirsTopic {
                 name,
@@ -72,7 +72,7 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
 }
 
 /// Logs by name and index: once each, those of a topic together.
-type Logs<'a> = BTreeMap<(&'a str, i32), (&'a str, LogId)>;
+type Logs<'a> = BTreeMap<(&'a str, i32), LogId>;
 
 fn every_log(image: &Image) -> Logs<'_> {
     let all = image
@@ -81,10 +81,10 @@ fn every_log(image: &Image) -> Logs<'_> {
     all.filter_map(|(name, index)| find(image, name, index)).collect()
 }
 
-fn find<'a>(image: &'a Image, name: &str, index: i32) -> Option<((&'a str, i32), (&'a str, LogId))> {
+fn find<'a>(image: &'a Image, name: &str, index: i32) -> Option<((&'a str, i32), LogId)> {
     let topic = image.topic(name)?;
     let log = log_of(topic, index)?;
-    Some(((&topic.name, index), (&topic.name, log)))
+    Some(((&topic.name, index), log))
 }
 
 /// Whether this node answers for `log`.

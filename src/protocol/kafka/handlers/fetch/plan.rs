@@ -1,7 +1,9 @@
 //! What a Fetch comes to before anything is read: partitions found or refused, bounds, memory.
 
 use crate::base::{LeaderEpoch, Offset};
+use crate::batch::attributes::Compression;
 use crate::broker::image::Image;
+use crate::broker::topic::{StoredCompression, Topic};
 use crate::protocol::kafka::call::Call;
 use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::fetch_session::{Begun, Position, Reference, TopicKey};
@@ -17,6 +19,9 @@ const FETCH_BYTES_MAX: usize = 55 << 20;
 
 /// One answer takes at most this part of the response budget, so that a few large ones do not take turns.
 const BUDGET_SHARE: usize = 4;
+
+/// First version whose clients know zstd.
+const ZSTD_SINCE: i16 = 10;
 
 /// First version that names topics by id.
 const TOPIC_IDS_SINCE: i16 = 13;
@@ -140,7 +145,7 @@ pub(super) fn plan<'a>(
     let mut parts = Vec::new();
     let (mut wanted_bytes, mut largest_batch) = (0usize, 0usize);
     for (topic, position) in wanted {
-        let refused = match find(&image, topic, position) {
+        let refused = match find(&image, topic, position, call.version) {
             Ok((part, batch_bytes)) => {
                 wanted_bytes = wanted_bytes.saturating_add(part.max_bytes);
                 largest_batch = largest_batch.max(batch_bytes);
@@ -174,12 +179,20 @@ pub(super) fn plan<'a>(
 }
 
 /// What to read for one partition, and the largest batch its topic allows.
-fn find(image: &Image, topic: TopicKey<'_>, position: Position) -> Result<(ReadPart, usize), ErrorCode> {
+fn find(
+    image: &Image,
+    topic: TopicKey<'_>,
+    position: Position,
+    version: i16,
+) -> Result<(ReadPart, usize), ErrorCode> {
     let found = match topic {
         TopicKey::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
         TopicKey::Id(id) => image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId),
     }?;
     let log = log_of(found, position.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if version < ZSTD_SINCE && stores_zstd(found) {
+        return Err(ErrorCode::UnsupportedCompressionType);
+    }
     let offset = u64::try_from(position.fetch_offset).map_err(|_| ErrorCode::OffsetOutOfRange)?;
     let last_epoch = u32::try_from(position.last_fetched_epoch).ok();
     let part = ReadPart {
@@ -192,4 +205,15 @@ fn find(image: &Image, topic: TopicKey<'_>, position: Position) -> Result<(ReadP
         part,
         usize::try_from(found.settings.max_message_bytes).unwrap_or(0),
     ))
+}
+
+/// Whether the broker itself compresses what the topic stores with zstd.
+fn stores_zstd(topic: &Topic) -> bool {
+    matches!(
+        topic.settings.compression,
+        StoredCompression::Broker {
+            codec: Compression::Zstd,
+            ..
+        }
+    )
 }
