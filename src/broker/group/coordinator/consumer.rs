@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use crate::broker::group::consumer::assignment::Assignment;
     use crate::broker::group::consumer::member::EPOCH_LEAVE;
-    use crate::broker::group::coordinator::desk::{Desk, commit, join};
+    use crate::broker::group::coordinator::desk::{Desk, join, member};
     use crate::broker::group::request::{GroupRequest, GroupType};
 
     const RANGE: &[(&str, &str)] = &[("range", "m")];
@@ -146,21 +146,21 @@ mod tests {
         let refused = desk.joined(ticket).unwrap().unwrap_err();
         assert_eq!(refused.error, GroupError::InconsistentProtocol);
         desk.ask("g", heartbeat(EPOCH_LEAVE));
-        desk.restart();
+        desk.crash();
         assert_eq!(kind(&desk), GroupType::Consumer);
         let ticket = desk.join("g", join("", RANGE));
         desk.pass(3_000);
-        let member = desk.joined(ticket).unwrap().unwrap().member_id;
+        let id = desk.joined(ticket).unwrap().unwrap().member_id;
         assert_eq!(kind(&desk), GroupType::Classic);
         assert_eq!(
             desk.ask("g", heartbeat(EPOCH_JOIN)),
             GroupReply::Refused(GroupError::UnknownGroup)
         );
-        desk.restart();
+        desk.crash();
         assert_eq!(kind(&desk), GroupType::Classic);
-        desk.leave("g", &member);
+        desk.ask("g", GroupRequest::Leave(vec![member(&id, None)]));
         assert_eq!(epoch_of(&desk.ask("g", heartbeat(EPOCH_JOIN))), 1);
-        desk.restart();
+        desk.crash();
         assert_eq!(kind(&desk), GroupType::Consumer);
         assert_eq!(
             epoch_of(&desk.ask("g", heartbeat(1))),
@@ -191,7 +191,7 @@ mod tests {
         desk.pass(45_000);
         assert!(desk.coordinator.group("g").unwrap().is_empty());
         assert_eq!(desk.ask("g", GroupRequest::Delete), GroupReply::Done);
-        desk.restart();
+        desk.crash();
         assert!(desk.coordinator.group("g").is_none());
     }
 
@@ -199,8 +199,7 @@ mod tests {
     fn commits_are_the_members_alone() {
         let mut desk = Desk::new();
         desk.ask("g", heartbeat(EPOCH_JOIN));
-        let mut ask =
-            |id: &str, epoch| desk.ask("g", GroupRequest::Commit(commit(id, epoch, &[("t", 0, 7)])));
+        let mut ask = |id: &str, epoch| desk.commit("g", member(id, None), epoch, 7);
         assert_eq!(ask("m", 1), GroupReply::PerOffset(vec![Ok(())]));
         assert_eq!(ask("m", 2), GroupReply::Refused(GroupError::StaleMemberEpoch));
         assert_eq!(ask("", -1), GroupReply::Refused(GroupError::UnknownMember));
