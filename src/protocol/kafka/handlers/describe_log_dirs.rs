@@ -35,10 +35,7 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     };
     logs.retain(|_, log| leads(&call.shard, *log));
     let held = call.reserve(logs.len().saturating_mul(LOG_RESERVE_BYTES)).await;
-    let sizes = call
-        .shard
-        .sizes(logs.values().copied().collect())
-        .await;
+    let sizes = call.shard.sizes(logs.values().copied().collect()).await;
     let root = directory(&call.shard);
     let (total_bytes, usable_bytes) = room(&call.shard);
     let mut topics: Vec<DescribeLogDirsTopic<'_>> = Vec::new();
