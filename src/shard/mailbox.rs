@@ -84,6 +84,9 @@ impl Shard {
                     shard.reply(from, call, Body::OffsetsDone(answers));
                 });
             }
+            Body::Inspect(inspection) => {
+                self.reply(from, call, Body::Inspected(self.inspect_here(inspection)));
+            }
             Body::Trim(parts) => {
                 let shard = Rc::clone(self);
                 executor::spawn(async move {
@@ -168,6 +171,7 @@ impl Shard {
             body @ (Body::Produced(..)
             | Body::ReadDone(_)
             | Body::OffsetsDone(_)
+            | Body::Inspected(_)
             | Body::Trimmed(_)
             | Body::Control(_)
             | Body::ControlDone(_)
