@@ -176,6 +176,7 @@ fn topic_response<'a>(cluster: &Cluster, found: &'a Found<'_>) -> MetadataRespon
         Found::Topic(topic) => MetadataResponseTopic {
             name: Some(&topic.name),
             topic_id: topic.id,
+            is_internal: is_internal(&topic.name),
             partitions: (0..topic.partitions)
                 .map(|index| partition_response(cluster, topic, index))
                 .collect(),
