@@ -18,7 +18,9 @@ pub mod record;
 pub mod records;
 
 pub use attributes::{Attributes, Compression, TimestampType};
-pub use header::{BatchHeader, Encoding, FRAME_ALIGN, HEADER_BYTES, HeaderError, Placement, ProducerInfo};
+pub use header::{
+    BatchHeader, Contents, Encoding, FRAME_ALIGN, HEADER_BYTES, HeaderError, Placement, ProducerInfo,
+};
 pub use kafka::{KafkaBatch, KafkaBatchBuilder, KafkaBatchError};
 pub use payload::{PayloadError, PrefixField, verify_payload};
 pub use record::RecordHeader;

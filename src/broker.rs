@@ -6,8 +6,8 @@
 //! - [`topic`] and [`image`]: what topics there are and what their configuration comes to; one immutable image, shared.
 //! - [`broker_config`] and [`config_value`]: the broker's own settings under Kafka's names, those that can be changed while it
 //!   runs among them, and what values may be. [`config_change`]: what a change of a configuration comes to.
-//! - [`cleanup`]: what `cleanup.policy` and the keys of compaction mean.
 //! - [`admission`]: what a topic asks of the records it takes.
+//! - [`cleanup`]: what `cleanup.policy` and the keys of compaction mean; [`cleaner`]: when a log is worth a pass.
 //! - [`placement`]: which shard owns a partition, a pure function.
 //! - [`group`]: consumer groups, their members and committed offsets.
 //! - [`producer_state`]: has this idempotent batch been appended before, and may it be now? One table per partition,
@@ -19,6 +19,7 @@
 
 pub mod admission;
 pub mod broker_config;
+pub mod cleaner;
 pub mod cleanup;
 pub mod config_change;
 pub mod config_value;

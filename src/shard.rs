@@ -9,6 +9,7 @@
 //! locally or put into the ring of its owner. An ack leaves only after the owner saw the durable end pass the batch.
 
 mod append;
+mod cleaner;
 pub mod coordinator;
 mod housekeeping;
 mod mailbox;
@@ -18,10 +19,12 @@ pub mod request;
 pub mod router;
 pub mod stages;
 mod topics;
+mod trim;
 pub mod watch;
 mod writer;
 
 pub use append::PendingProduce;
+pub use cleaner::CleanerConfig;
 pub use mailbox::ShardStats;
 
 use crate::base::{LogId, ShardId};
@@ -144,6 +147,16 @@ pub struct Probe {
     pub hops: Cell<u64>,
     /// Reads that met damaged bytes.
     pub damaged_reads: Cell<u64>,
+    /// Passes of the cleaner that ended.
+    pub compaction_passes: Cell<u64>,
+    /// Bytes it read.
+    pub compaction_read_bytes: Cell<u64>,
+    /// Bytes it wrote.
+    pub compaction_written_bytes: Cell<u64>,
+    /// Records it removed.
+    pub compaction_removed_records: Cell<u64>,
+    /// How long its last pass took, in milliseconds.
+    pub compaction_last_ms: Cell<u64>,
     /// Where the time of batches and reads goes.
     pub stages: stages::StageLedger,
     /// From a complete Produce frame to its answer handed to the socket, durability included.
@@ -214,6 +227,8 @@ pub struct ShardConfig {
     pub retention_check_interval: Duration,
     /// Idempotent producers silent for this long are forgotten.
     pub producer_expiration: Duration,
+    /// Bounds of the cleaner.
+    pub cleaner: CleanerConfig,
     /// What there is to know about groups.
     pub groups: coordinator::GroupSettings,
     /// Whom to tell when the disk failed.
@@ -267,6 +282,8 @@ pub struct Shard {
     dirty: RefCell<Vec<Rc<Partition>>>,
     dirty_work: Notify,
     cold: reader::ColdReads,
+    cleaner: CleanerConfig,
+    pace: cleaner::Pace,
     producer_ids: RefCell<std::ops::Range<i64>>,
     groups: coordinator::Groups,
 }
@@ -311,6 +328,8 @@ impl Shard {
             write_sync: config.write_sync,
             producer_expiration: config.producer_expiration,
             retention_check_interval: config.retention_check_interval,
+            cleaner: config.cleaner,
+            pace: cleaner::Pace::default(),
             fatal: config.fatal,
             outbox: watch::Outbox::start(Rc::clone(&port)),
             cold: reader::ColdReads::new(arena.len_bytes()),
@@ -341,6 +360,7 @@ impl Shard {
         shard.open_owned(&config.image, config.clean.as_deref())?;
         mailbox::start(&shard);
         housekeeping::start(&shard);
+        cleaner::start(&shard);
         coordinator::start(&shard);
         Ok(shard)
     }

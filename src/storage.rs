@@ -7,6 +7,9 @@
 //! <data>/pool/<size>-<n>.seg                        zero-filled, synced segment files nobody uses yet (pool)
 //! <data>/topics/<topic>/<partition>/<base>.log      frames; <base> is twenty decimal digits (segment)
 //! <data>/topics/<topic>/<partition>/<base>.idx      sparse indexes of a sealed segment; can be rebuilt (index)
+//! <data>/topics/<topic>/<partition>/<base>.clean     a segment the cleaner writes, with <base>.cleanidx; then
+//! <data>/topics/<topic>/<partition>/<base>.swap      the same, certain to become <base>.log (compaction::swap)
+//! <data>/topics/<topic>/<partition>/checkpoint      where the log starts, how far it was cleaned (checkpoint)
 //! <data>/trash/<topic id>/                          a deleted topic on its way out
 //! ```
 //!
@@ -20,6 +23,8 @@
 //! this log, it continues the offsets exactly, and its leader epoch does not go back.
 
 pub mod chain;
+pub mod checkpoint;
+pub mod compaction;
 pub mod error;
 #[cfg(test)]
 mod formats;

@@ -36,7 +36,10 @@ const HEADER: &[(&str, usize)] = &[
     ("producer_id", 8),
     ("base_sequence", 4),
     ("producer_epoch", 2),
-    ("reserved", 26),
+    ("flags", 1),
+    ("reserved_byte", 1),
+    ("delete_horizon", 8),
+    ("reserved", 16),
 ];
 
 const KAFKA: &[(&str, usize)] = &[

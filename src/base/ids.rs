@@ -75,6 +75,15 @@ id! {
     Timestamp(i64)
 }
 
+impl Timestamp {
+    /// How long before this moment `earlier` was; nothing when it was not.
+    #[must_use]
+    pub fn age_of(self, earlier: Self) -> std::time::Duration {
+        let ms = self.0.saturating_sub(earlier.0);
+        std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+    }
+}
+
 impl Offset {
     /// The offset `count` records later.
     #[must_use]

@@ -13,7 +13,7 @@
 //!  16   1    format_version    1
 //!  17   1    encoding          1 rkyv, 2 kafka
 //!  18   2    attributes        Kafka's bits, see `attributes`
-//!  20   4    record_count      at least 1
+//!  20   4    record_count      at least 1; offsets covered
 //!  24  16    topic_id          UUID, in the order of RFC 9562
 //!  40   4    partition
 //!  44   4    leader_epoch
@@ -25,8 +25,17 @@
 //!  88   8    producer_id       signed; -1 none
 //!  96   4    base_sequence     signed; -1 none
 //! 100   2    producer_epoch    signed; -1 none
-//! 102  26    reserved          zeros
+//! 102   1    flags             bit 0 cleaned; the others zero
+//! 103   1    reserved          zero
+//! 104   8    delete_horizon    when the tombstones in it may leave, signed ms; 0 none
+//! 112  16    reserved          zeros
 //! ```
+//!
+//! **A cleaned frame** (bit 0) had records taken out of it by compaction. Frames tile the offsets of a log without holes, so
+//! it covers the offsets of what is missing, too: `record_count` is then the number of offsets from `base_offset` on, of
+//! which the payload may hold any number of records, also none, each with its own offset delta. Its payload is always in
+//! encoding kafka, where last offset delta = `record_count` - 1. `producer` is that of the batch it was made from, whose
+//! sequences it no longer proves. A broker of before these fields refuses such a frame by its reserved bytes.
 //!
 //! **What is summed.** `header_crc` covers every header byte behind it; a damaged magic or sum shows as itself.
 //! For encoding rkyv `payload_crc` is the CRC32C of the whole payload. For encoding kafka it is the batch's own
@@ -80,6 +89,16 @@ pub enum Encoding {
     Kafka,
 }
 
+/// Whether a frame still holds what was appended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Contents {
+    /// Every record of the batch.
+    #[default]
+    AsAppended,
+    /// Records may be missing, and the offsets covered may be more than the batch's.
+    Cleaned,
+}
+
 /// The idempotent producer that sent a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ProducerInfo {
@@ -117,7 +136,7 @@ pub struct BatchHeader {
     pub attributes: Attributes,
     /// Offset of the first record.
     pub base_offset: Offset,
-    /// Records in the batch, at least 1.
+    /// Offsets covered, at least 1: the records of the batch, and in a cleaned frame also those that are gone.
     pub record_count: u32,
     /// Epoch of the leader that appended the batch.
     pub leader_epoch: LeaderEpoch,
@@ -135,6 +154,10 @@ pub struct BatchHeader {
     pub payload_len: u32,
     /// Checksum of the payload; which bytes it covers depends on the encoding.
     pub payload_crc: u32,
+    /// Whether records are missing.
+    pub contents: Contents,
+    /// When the tombstones in it may leave, once it was cleaned.
+    pub delete_horizon: Option<Timestamp>,
 }
 
 /// Why 128 bytes are not a header. The order of the variants is the order of the checks.
@@ -217,6 +240,8 @@ impl BatchHeader {
             producer: batch.producer(),
             payload_len: batch.total_bytes(),
             payload_crc: batch.crc(),
+            contents: Contents::AsAppended,
+            delete_horizon: None,
         }
     }
 
@@ -305,7 +330,13 @@ impl BatchHeader {
             producer_id: producer.map_or(NONE_ID, |one| one.id.get()),
             base_sequence: producer.map_or(NONE_SEQUENCE, |one| one.base_sequence),
             producer_epoch: producer.map_or(NONE_EPOCH, |one| one.epoch.get()),
-            reserved: [0; 26],
+            flags: match self.contents {
+                Contents::AsAppended => 0,
+                Contents::Cleaned => CLEANED,
+            },
+            reserved_byte: 0,
+            delete_horizon: self.delete_horizon.map_or(0, Timestamp::get),
+            reserved: [0; 16],
         }
     }
 
@@ -313,7 +344,7 @@ impl BatchHeader {
     fn from_wire(wire: &ArchivedWireHeader) -> Result<Self, HeaderError> {
         let encoding =
             Encoding::from_id(wire.encoding).ok_or(HeaderError::Encoding { found: wire.encoding })?;
-        if wire.reserved != [0; 26] {
+        if wire.reserved != [0; 16] || wire.reserved_byte != 0 || wire.flags & !CLEANED != 0 {
             return Err(HeaderError::Reserved);
         }
         let record_count = wire.record_count.to_native();
@@ -347,6 +378,13 @@ impl BatchHeader {
             producer: wire.producer()?,
             payload_len: wire.payload_len.to_native(),
             payload_crc: wire.payload_crc.to_native(),
+            contents: if wire.flags & CLEANED == 0 {
+                Contents::AsAppended
+            } else {
+                Contents::Cleaned
+            },
+            delete_horizon: Some(Timestamp::new(wire.delete_horizon.to_native()))
+                .filter(|horizon| *horizon != Timestamp::ZERO),
         })
     }
 }
@@ -390,7 +428,10 @@ struct WireHeader {
     producer_id: i64,
     base_sequence: i32,
     producer_epoch: i16,
-    reserved: [u8; 26],
+    flags: u8,
+    reserved_byte: u8,
+    delete_horizon: i64,
+    reserved: [u8; 16],
 }
 
 impl ArchivedWireHeader {
@@ -412,6 +453,9 @@ impl ArchivedWireHeader {
 /// Archived integers of 8 bytes must be read from 8-aligned addresses; outside bytes promise nothing.
 #[repr(align(16))]
 struct Aligned([u8; HEADER_BYTES]);
+
+/// The flag of a cleaned frame.
+const CLEANED: u8 = 1;
 
 const HEADER_CRC_AT: usize = 4;
 const SUMMED_FROM: usize = 8;
@@ -442,7 +486,7 @@ layout! {
     0 4 magic, 4 4 header_crc, 8 4 payload_len, 12 4 payload_crc, 16 1 format_version, 17 1 encoding,
     18 2 attributes, 20 4 record_count, 24 16 topic_id, 40 4 partition, 44 4 leader_epoch, 48 8 base_offset,
     56 8 durable_end, 64 8 first_timestamp, 72 8 max_timestamp, 80 8 append_time, 88 8 producer_id,
-    96 4 base_sequence, 100 2 producer_epoch, 102 26 reserved,
+    96 4 base_sequence, 100 2 producer_epoch, 102 1 flags, 103 1 reserved_byte, 104 8 delete_horizon, 112 16 reserved,
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@
 //! out by the count, so a lie there would burn the offset space.
 
 mod builder;
+mod cleaned;
 mod recompress;
 mod record;
 
@@ -36,6 +37,7 @@ use std::borrow::Cow;
 use thiserror::Error;
 
 pub use builder::{BuildError, KafkaBatchBuilder};
+pub use cleaned::{NO_TIMESTAMP, RewriteError, Span, gap, rewrite};
 pub use recompress::recompressed;
 pub use record::{Record, RecordError, RecordHeaders, Records};
 #[cfg(feature = "server")]

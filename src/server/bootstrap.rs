@@ -27,7 +27,7 @@ use crate::runtime::mesh::{Mesh, Port};
 use crate::runtime::net::BoundSocket;
 use crate::shard::coordinator::GroupSettings;
 use crate::shard::request::Message;
-use crate::shard::{Advertise, Cluster, DoorLimits, Node, Shard, ShardConfig};
+use crate::shard::{Advertise, CleanerConfig, Cluster, DoorLimits, Node, Shard, ShardConfig};
 use crate::storage::layout::DataDir;
 use crate::storage::{Error as StorageError, marker, pool};
 use std::net::SocketAddr;
@@ -308,6 +308,15 @@ impl Start<'_> {
             clean: self.clean.clone(),
             retention_check_interval: config.log.retention_check_interval.get(),
             producer_expiration: config.log.producer_id_expiration.get(),
+            cleaner: CleanerConfig {
+                check_interval: config.compaction.check_interval.get(),
+                memory_bytes: as_usize(config.compaction.memory_bytes.get()),
+                bytes_per_second: config
+                    .compaction
+                    .bytes_per_second
+                    .0
+                    .map(crate::base::units::ByteSize::get),
+            },
             groups: group_settings(&config.group),
             fatal: Arc::new(move |problem| {
                 // Nobody is left to tell when the control thread has ended.
@@ -523,10 +532,19 @@ fn group_settings(config: &config::GroupConfig) -> GroupSettings {
             size_max: config.max_size,
             offsets_retention: config.offsets_retention.get(),
             offset_metadata_bytes_max: u32::try_from(config.offset_metadata_max.get()).unwrap_or(u32::MAX),
+            consumer: crate::broker::group::consumer::ConsumerGroupConfig {
+                session_timeout_ms: millis(config.consumer_session_timeout.get()),
+                heartbeat_interval_ms: millis(config.consumer_heartbeat_interval.get()),
+                size_max: config.consumer_max_size,
+            },
         },
         topic_partitions: config.offsets_partitions,
         expiry_interval: config.offsets_retention_check_interval.get(),
     }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// Raises the soft limit on open files to the hard one: every connection and active segment needs one.

@@ -61,6 +61,8 @@ section! {
         runtime: RuntimeConfig;
         /// The log, and the defaults of topics that do not set their own.
         log: LogConfig;
+        /// The cleaner, which compacts the logs of topics with cleanup.policy=compact.
+        compaction: CompactionConfig;
         /// Consumer groups and their committed offsets.
         group: GroupConfig;
     }
@@ -157,6 +159,18 @@ section! {
 }
 
 section! {
+    /// The cleaner, which compacts the logs of topics with cleanup.policy=compact.
+    pub struct CompactionConfig at [compaction] {
+        /// How often each shard looks for logs that are worth a pass.
+        check_interval: TimeSpan = TimeSpan::from_secs(15), "duration";
+        /// Memory for keys during a pass, per shard: 24 bytes for each. With less a log takes more passes.
+        memory_bytes: ByteSize = ByteSize::mib(16), "size";
+        /// Bytes the cleaner of a shard reads and writes per second; -1 for no limit.
+        bytes_per_second: SizeLimit = SizeLimit(Some(ByteSize::mib(64))), "size|-1";
+    }
+}
+
+section! {
     /// Consumer groups and their committed offsets.
     pub struct GroupConfig at [group] {
         /// Shortest session timeout a member may ask for.
@@ -177,6 +191,12 @@ section! {
         offsets_retention_check_interval: TimeSpan = TimeSpan::from_secs(600), "duration";
         /// Longest note a client may add to an offset.
         offset_metadata_max: ByteSize = ByteSize::kib(4), "size";
+        /// A member of a group of the newer protocol (KIP-848) that is silent for so long is gone.
+        consumer_session_timeout: TimeSpan = TimeSpan::from_secs(45), "duration";
+        /// How often members of such groups are told to report.
+        consumer_heartbeat_interval: TimeSpan = TimeSpan::from_secs(5), "duration";
+        /// Most members of such a group.
+        consumer_max_size: u32 = 2_147_483_647, "count";
     }
 }
 
@@ -190,6 +210,7 @@ impl Config {
             AdminConfig::FIELDS,
             RuntimeConfig::FIELDS,
             LogConfig::FIELDS,
+            CompactionConfig::FIELDS,
             GroupConfig::FIELDS,
         ]
         .into_iter()

@@ -274,7 +274,7 @@ impl Shard {
                 let topic = self.image().topic(OFFSETS_TOPIC).cloned();
                 topic.ok_or(ControlError::UnknownTopic(name))
             }
-            Ok(ControlReply::ProducerIds(_)) => Err(ControlError::Stopping),
+            Ok(ControlReply::ProducerIds(_) | ControlReply::Altered) => Err(ControlError::Stopping),
             Err(error) => Err(error),
         }
     }

@@ -2,11 +2,13 @@
 
 use super::Shard;
 use super::partition::Partition;
+use crate::base::Timestamp;
+use crate::broker::topic::TopicSettings;
 use crate::runtime::clock;
 use crate::runtime::executor;
 use crate::storage::layout::{index_name, segment_name};
 use crate::storage::log::Retired;
-use crate::storage::segment::Segment;
+use crate::storage::segment::{Segment, is_common_capacity};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,6 +17,21 @@ const SYNC_TICK: Duration = Duration::from_millis(10);
 
 /// Partitions looked at by retention before other tasks get a turn.
 const PARTITIONS_PER_TURN: usize = 64;
+
+/// Whether the age of its first record says that the active segment is to be sealed: `segment.ms` less this segment's share
+/// of the jitter, or in a compacted topic `max.compaction.lag.ms`.
+fn roll_due(settings: &TopicSettings, active: &Segment, now: Timestamp) -> bool {
+    let age = now.age_of(active.first_append_time);
+    let jitter_ms = u64::try_from(settings.segment_jitter.as_millis()).unwrap_or(u64::MAX);
+    // Any spread will do, if it stays the same for a segment; this one needs no state.
+    let spread = active.base.get() ^ active.first_append_time.get().cast_unsigned();
+    let share = Duration::from_millis(spread.wrapping_mul(SPREAD) % jitter_ms.saturating_add(1));
+    age > settings.segment_age.saturating_sub(share)
+        || (settings.cleanup.compacts() && age > settings.compaction.max_lag)
+}
+
+/// An odd number with its bits well mixed.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 pub(crate) fn start(shard: &Rc<Shard>) {
     let retention = Rc::clone(shard);
@@ -89,27 +106,33 @@ impl Shard {
         }
     }
 
-    /// Applies retention to one log: whole segments, oldest first, by the broker's append time and by size.
+    /// Applies retention to one log: whole segments, oldest first, by the broker's append time and by size where the
+    /// topic's policy deletes, and whatever lies below the log's start. Seals the active segment when it is due.
     pub(crate) async fn retain(self: &Rc<Self>, partition: &Rc<Partition>) {
         let settings = partition.topic.borrow().settings;
+        let deletes = settings.cleanup.deletes();
         let now = clock::wall_ms();
         let too_old = |segment: &Segment| {
-            let age_ms = now.get().saturating_sub(segment.last_append_time.get());
-            settings
-                .retention
-                .is_some_and(|keep| u128::try_from(age_ms).is_ok_and(|age| age > keep.as_millis()))
+            deletes
+                && settings
+                    .retention
+                    .is_some_and(|keep| now.age_of(segment.last_append_time) > keep)
         };
         partition
             .producers
             .borrow_mut()
             .expire(now, self.producer_expiration);
-        let active_expired = partition
+        let active_due = partition
             .log
             .borrow()
             .segments()
             .next_back()
-            .is_some_and(|active| !active.is_empty() && active.is_durable() && too_old(active));
-        if active_expired {
+            .is_some_and(|active| {
+                !active.is_empty()
+                    && active.is_durable()
+                    && (too_old(active) || roll_due(&settings, active, now))
+            });
+        if active_due {
             let producers = || partition.producers.borrow().encode();
             if partition.log.borrow_mut().roll_active(producers) {
                 self.drive(partition);
@@ -117,11 +140,16 @@ impl Shard {
             }
         }
         self.write_empty_index(partition).await;
+        let Some(_files) = partition.upkeep.try_acquire(1) else {
+            // The cleaner is at work here; there is another round.
+            return;
+        };
+        self.remove_below_start(partition).await;
         loop {
             let size = partition.log.borrow().size_bytes();
             let over = |segment: &Segment| {
                 let left = size.saturating_sub(segment.chain.end());
-                too_old(segment) || settings.retention_bytes.is_some_and(|keep| left >= keep)
+                too_old(segment) || (deletes && settings.retention_bytes.is_some_and(|keep| left >= keep))
             };
             let retired = partition.log.borrow_mut().retire_front(over);
             let Some(retired) = retired else { return };
@@ -151,12 +179,20 @@ impl Shard {
         partition.log.borrow_mut().empty_index_written(&summary);
     }
 
-    async fn remove_segment(self: &Rc<Self>, partition: &Rc<Partition>, retired: &Retired) {
+    /// Gives the files of a segment that left its log to the pool, or removes them.
+    pub(crate) async fn remove_segment(self: &Rc<Self>, partition: &Rc<Partition>, retired: &Retired) {
         self.cold.forget(partition.id);
         let segment = partition.directory.join(segment_name(retired.base));
         let index = partition.directory.join(index_name(retired.base));
         tracing::debug!(log = %partition.id, base = %retired.base, "retention removes a segment");
-        if let Err(error) = self.pool.recycle(&segment, retired.capacity).await {
+        let common = is_common_capacity(retired.capacity, partition.log.borrow().config().segment_bytes);
+        // A cleaned segment is as long as its frames; the pool would keep a size that nobody asks for.
+        let removed = if common {
+            self.pool.recycle(&segment, retired.capacity).await
+        } else {
+            self.disk.unlink(&segment).await
+        };
+        if let Err(error) = removed {
             tracing::warn!(%error, path = %segment.display(), "cannot remove a segment that retention gave up");
         }
         match self.disk.unlink(&index).await {

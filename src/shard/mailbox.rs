@@ -1,14 +1,17 @@
 //! Serving what other threads ask of this shard. One task receives; what must wait continues in a task of its own.
 
 use super::append::Booked;
-use super::partition::{RemoteWatch, WatchState};
+use super::partition::{Partition, RemoteWatch, WatchState};
 use super::request::{Body, FrameBytes, Message, ProducePart};
 use super::{Shard, count};
+use crate::base::LogId;
 use crate::base::histogram::Histogram;
 use crate::base::stages::Stage;
+use crate::broker::cleaner::dirty_bytes;
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::executor;
 use crate::runtime::mesh::{Envelope, Peer};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// A shard's counters at one moment, for the control thread.
@@ -51,6 +54,17 @@ pub(crate) fn start(shard: &Rc<Shard>) {
     });
 }
 
+fn sum_of(partitions: &HashMap<LogId, Rc<Partition>>, value: impl Fn(&Partition) -> u64) -> u64 {
+    partitions.values().map(|partition| value(partition)).sum()
+}
+
+fn compaction_dirty_bytes(partition: &Partition) -> u64 {
+    if !partition.topic.borrow().settings.cleanup.compacts() {
+        return 0;
+    }
+    dirty_bytes(&partition.log.borrow())
+}
+
 impl Shard {
     fn serve(self: &Rc<Self>, from: Peer, message: Message) {
         let call = message.call;
@@ -68,6 +82,13 @@ impl Shard {
                 executor::spawn(async move {
                     let answers = shard.offset_queries(queries).await;
                     shard.reply(from, call, Body::OffsetsDone(answers));
+                });
+            }
+            Body::Trim(parts) => {
+                let shard = Rc::clone(self);
+                executor::spawn(async move {
+                    let starts = shard.trim_parts(parts).await;
+                    shard.reply(from, call, Body::Trimmed(starts));
                 });
             }
             Body::Watch(id, parts) => {
@@ -142,6 +163,7 @@ impl Shard {
             body @ (Body::Produced(..)
             | Body::ReadDone(_)
             | Body::OffsetsDone(_)
+            | Body::Trimmed(_)
             | Body::Control(_)
             | Body::ControlDone(_)
             | Body::StatsDone(_)
@@ -220,6 +242,25 @@ impl Shard {
                 ("cold_reads_total", probe.cold_reads.get()),
                 ("shard_hops_total", probe.hops.get()),
                 ("damaged_reads_total", probe.damaged_reads.get()),
+                ("compaction_passes_total", probe.compaction_passes.get()),
+                ("compaction_read_bytes_total", probe.compaction_read_bytes.get()),
+                (
+                    "compaction_written_bytes_total",
+                    probe.compaction_written_bytes.get(),
+                ),
+                (
+                    "compaction_removed_records_total",
+                    probe.compaction_removed_records.get(),
+                ),
+                ("compaction_last_pass_ms", probe.compaction_last_ms.get()),
+                (
+                    "compaction_dirty_bytes",
+                    sum_of(&partitions, compaction_dirty_bytes),
+                ),
+                (
+                    "compaction_stopped_partitions",
+                    sum_of(&partitions, |partition| partition.uncleanable.get().into()),
+                ),
                 ("group_members", groups.members),
                 ("group_offsets", groups.offsets),
                 ("group_memory_bytes", groups.memory_bytes),

@@ -4,14 +4,14 @@
 //! live across an `await`.
 
 use crate::base::{LogId, Offset};
-use crate::batch::{BatchHeader, ProducerInfo};
+use crate::batch::{BatchHeader, Contents, ProducerInfo};
 use crate::broker::producer_state::{Placement, ProducerStamp, ProducerTable};
 use crate::broker::topic::Topic;
 use crate::runtime::clock::Mono;
-use crate::runtime::local::Notify;
+use crate::runtime::local::{Budget, Notify};
 use crate::shard::request::{Bounds, ProduceError};
 use crate::shard::stages::Trace;
-use crate::storage::log::Log;
+use crate::storage::log::{Edition, Log};
 use crate::storage::recovery::FrameVisitor;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -46,6 +46,12 @@ pub(crate) struct Partition {
     pub(crate) dirty_records: Cell<u64>,
     /// A sync of this relaxed partition is out.
     pub(crate) syncing: Cell<bool>,
+    /// The cleaner met something it cannot read here.
+    pub(crate) uncleanable: Cell<bool>,
+    /// Held by who removes or replaces files of sealed segments.
+    pub(crate) upkeep: Budget,
+    /// Held by who writes the checkpoint file.
+    pub(crate) checkpointing: Budget,
     pub(crate) trace: Trace,
     durable_waiters: RefCell<Vec<(Offset, Waker)>>,
     watchers: RefCell<Vec<Weak<WatchState>>>,
@@ -58,6 +64,7 @@ pub(crate) struct Partition {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Cursor {
     pub(crate) segment: Offset,
+    pub(crate) edition: Edition,
     pub(crate) offset: Offset,
     pub(crate) position: u64,
 }
@@ -113,6 +120,9 @@ impl Partition {
             dirty_since: Cell::new(None),
             dirty_records: Cell::new(0),
             syncing: Cell::new(false),
+            uncleanable: Cell::new(false),
+            upkeep: Budget::new(1),
+            checkpointing: Budget::new(1),
             trace: Trace::default(),
             durable_waiters: RefCell::new(Vec::new()),
             watchers: RefCell::new(Vec::new()),
@@ -219,12 +229,12 @@ impl Partition {
     }
 
     /// Where a sequential reader of `offset` left off.
-    pub(crate) fn cursor(&self, segment: Offset, offset: Offset) -> Option<u64> {
+    pub(crate) fn cursor(&self, segment: Offset, edition: Edition, offset: Offset) -> Option<u64> {
         let cursors = self.cursors.borrow();
         let found = cursors
             .iter()
             .flatten()
-            .find(|cursor| cursor.segment == segment && cursor.offset == offset);
+            .find(|cursor| (cursor.segment, cursor.edition, cursor.offset) == (segment, edition, offset));
         found.map(|cursor| cursor.position)
     }
 
@@ -254,7 +264,9 @@ impl FrameVisitor for ProducerVisitor {
     }
 
     fn frame(&mut self, header: &BatchHeader) {
-        if let Some(stamp) = header.producer.map(stamp) {
+        // A cleaned frame covers other offsets than its producer's batch did; the index file beside it knows the producers.
+        let stamp = header.producer.map(stamp);
+        if let Some(stamp) = stamp.filter(|_| header.contents == Contents::AsAppended) {
             let placement = Placement {
                 base_offset: header.base_offset,
                 last_offset: Offset::new(header.end_offset().get() - 1),

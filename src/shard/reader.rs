@@ -10,7 +10,7 @@
 use super::partition::{Cursor, Partition};
 use super::request::{OffsetAnswer, OffsetQuery, PartRead, ReadFailure, ReadLimits, ReadPart};
 use super::{Shard, count};
-use crate::base::{LogId, Offset, Timestamp};
+use crate::base::{LeaderEpoch, LogId, Offset, Timestamp};
 use crate::batch::kafka::{KafkaBatch, Records};
 use crate::runtime::buffer::{BLOCK_BYTES, Chunk, ChunkClass, SLAB_BYTES, align_down, align_up};
 use crate::runtime::disk::{File, OpenMode, Piece};
@@ -19,7 +19,7 @@ use crate::runtime::local::Budget;
 use crate::storage::ReadError;
 use crate::storage::chain::Chain;
 use crate::storage::layout::segment_name;
-use crate::storage::log::{ReadStart, WalkStart};
+use crate::storage::log::{Edition, ReadStart, WalkStart};
 use crate::storage::read::{ReadFormat, Walked, Want, gather};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -55,6 +55,7 @@ pub(crate) struct ColdReads {
 struct Window {
     log: LogId,
     segment: Offset,
+    edition: Edition,
     chain: Rc<Chain>,
 }
 
@@ -67,10 +68,13 @@ impl ColdReads {
         }
     }
 
-    fn find(&self, log: LogId, segment: Offset, position: u64, len: usize) -> Option<Rc<Chain>> {
+    fn find(&self, log: LogId, cold: &Cold, position: u64, len: usize) -> Option<Rc<Chain>> {
         let windows = self.windows.borrow();
         let fits = |window: &&Window| {
-            window.log == log && window.segment == segment && window.chain.holds(position, len)
+            window.log == log
+                && window.segment == cold.base
+                && window.edition == cold.edition
+                && window.chain.holds(position, len)
         };
         windows
             .iter()
@@ -123,9 +127,22 @@ impl Shard {
                     records: Err(ReadFailure::UnknownPartition),
                     next: part.offset,
                     bounds: None,
+                    diverging: None,
                 });
                 continue;
             };
+            match divergence(&partition, part) {
+                Ok(None) => {}
+                outcome => {
+                    done.push(PartRead {
+                        records: outcome.map(|_| Vec::new()),
+                        next: part.offset,
+                        bounds: Some(partition.bounds()),
+                        diverging: outcome.ok().flatten(),
+                    });
+                    continue;
+                }
+            }
             let want = Want {
                 offset: part.offset,
                 max_bytes: part.max_bytes.min(left),
@@ -145,6 +162,7 @@ impl Shard {
                 records,
                 next,
                 bounds: Some(partition.bounds()),
+                diverging: None,
             });
         }
         done
@@ -179,6 +197,7 @@ impl Shard {
                     Ok(ReadStart::Cold {
                         file,
                         base,
+                        edition,
                         from,
                         written,
                     }) => (
@@ -186,6 +205,7 @@ impl Shard {
                         Some(Cold {
                             file,
                             base,
+                            edition,
                             from,
                             written,
                         }),
@@ -201,7 +221,15 @@ impl Shard {
                         verify: true,
                         ..want
                     };
-                    self.read_cold(partition, cold, want, &mut out).await?
+                    let (base, edition) = (cold.base, cold.edition);
+                    let read = self.read_cold(partition, cold, want, &mut out).await;
+                    let failed = matches!(read, Err(_) | Ok((Walked::Corrupt { .. }, _)));
+                    if failed && partition.log.borrow().edition(base) != Some(edition) {
+                        // The segment left or was replaced meanwhile, and with it what was known of its file.
+                        next = read.map_or(next, |(_, reached)| reached);
+                        continue;
+                    }
+                    read?
                 }
             };
             if let Walked::Corrupt { offset } = walked {
@@ -231,7 +259,7 @@ impl Shard {
         out: &mut Vec<u8>,
     ) -> Result<(Walked, Offset), ReadFailure> {
         let mut from = cold.from;
-        if let Some(position) = partition.cursor(cold.base, want.offset) {
+        if let Some(position) = partition.cursor(cold.base, cold.edition, want.offset) {
             from = WalkStart {
                 position,
                 offset: want.offset,
@@ -260,6 +288,7 @@ impl Shard {
             if reached > want.offset {
                 partition.remember(Cursor {
                     segment: cold.base,
+                    edition: cold.edition,
                     offset: reached,
                     position,
                 });
@@ -289,12 +318,12 @@ impl Shard {
         if position + len as u64 > cold.written {
             return Ok(None);
         }
-        if let Some(chain) = self.cold.find(partition.id, cold.base, position, len) {
+        if let Some(chain) = self.cold.find(partition.id, cold, position, len) {
             return Ok(Some(chain));
         }
         let _slot = self.cold.slots.acquire(1).await;
         // Whoever held the slot may have read just this.
-        if let Some(chain) = self.cold.find(partition.id, cold.base, position, len) {
+        if let Some(chain) = self.cold.find(partition.id, cold, position, len) {
             return Ok(Some(chain));
         }
         self.load(partition, cold, position, len).await.map(Some)
@@ -337,13 +366,14 @@ impl Shard {
         self.cold.keep(Window {
             log: partition.id,
             segment: cold.base,
+            edition: cold.edition,
             chain: Rc::clone(&chain),
         });
         Ok(chain)
     }
 
     /// Chunks for a cold window; waits for memory like an append does.
-    async fn cold_chunks(self: &Rc<Self>, bytes: usize) -> (Vec<Chunk>, Vec<Piece>) {
+    pub(crate) async fn cold_chunks(self: &Rc<Self>, bytes: usize) -> (Vec<Chunk>, Vec<Piece>) {
         let mut chunks: Vec<Chunk> = Vec::with_capacity(bytes.div_ceil(SLAB_BYTES));
         let mut pieces = Vec::with_capacity(chunks.capacity());
         let mut left = bytes;
@@ -368,8 +398,7 @@ impl Shard {
 
     /// Reads the window a sequential reader will want next, if a slot is free.
     fn read_ahead(self: &Rc<Self>, partition: &Rc<Partition>, cold: &Cold, position: u64, len: usize) {
-        if position + len as u64 > cold.written
-            || self.cold.find(partition.id, cold.base, position, len).is_some()
+        if position + len as u64 > cold.written || self.cold.find(partition.id, cold, position, len).is_some()
         {
             return;
         }
@@ -454,9 +483,9 @@ impl Shard {
             let mut rest = batches.as_slice();
             while let Some(batch) = split_batch(&mut rest) {
                 let base = Offset::new(u64::try_from(batch.base_offset()).unwrap_or(0));
-                next = Some(base.plus(u64::try_from(batch.record_count()).unwrap_or(0)));
+                next = Some(base.plus(u64::try_from(batch.last_offset_delta()).unwrap_or(0) + 1));
                 if batch.max_timestamp() >= timestamp {
-                    found = first_record_at(&batch, base, timestamp)?;
+                    found = first_record_at(&batch, base, bounds.log_start, timestamp)?;
                     if found.is_some() {
                         break;
                     }
@@ -471,10 +500,25 @@ impl Shard {
     }
 }
 
+/// Where the log of a reader that named its last epoch parts from ours. An epoch we never had is out of range, as in
+/// Kafka.
+fn divergence(partition: &Partition, part: &ReadPart) -> Result<Option<(LeaderEpoch, Offset)>, ReadFailure> {
+    let Some(epoch) = part.last_epoch else {
+        return Ok(None);
+    };
+    let log = partition.log.borrow();
+    let (known, end) = log.epoch_end(epoch).ok_or(ReadFailure::OutOfRange)?;
+    if part.offset < log.start() {
+        return Err(ReadFailure::OutOfRange);
+    }
+    Ok((known < epoch || end < part.offset).then_some((known, end)))
+}
+
 #[derive(Clone, Debug)]
 struct Cold {
     file: Option<File>,
     base: Offset,
+    edition: Edition,
     from: WalkStart,
     written: u64,
 }
@@ -503,14 +547,15 @@ fn split_batch<'a>(rest: &mut &'a [u8]) -> Option<KafkaBatch<'a>> {
     KafkaBatch::parse(first).ok()
 }
 
-/// The first record of a batch at or after `timestamp`, decompressing if need be. A batch whose records contradict its
+/// The first record of a batch at or after `timestamp` and not below `start`, decompressing if need be. A batch whose records contradict its
 /// header (the client's own doing) answers with its first offset.
 fn first_record_at(
     batch: &KafkaBatch<'_>,
     base: Offset,
+    start: Offset,
     timestamp: Timestamp,
 ) -> Result<Option<(Offset, Timestamp)>, ReadFailure> {
-    let fallback = Some((base, batch.max_timestamp()));
+    let fallback = Some((base.max(start), batch.max_timestamp()));
     let Ok(section) = batch.uncompressed(DECOMPRESSED_BYTES_MAX) else {
         return Ok(fallback);
     };
@@ -524,9 +569,9 @@ fn first_record_at(
                 .saturating_add(record.timestamp_delta),
         );
         let stamped = batch.attributes().record_timestamp(own, batch.max_timestamp());
-        if stamped >= timestamp {
-            let delta = u64::try_from(record.offset_delta).unwrap_or(0);
-            return Ok(Some((base.plus(delta), stamped)));
+        let offset = base.plus(u64::try_from(record.offset_delta).unwrap_or(0));
+        if stamped >= timestamp && offset >= start {
+            return Ok(Some((offset, stamped)));
         }
     }
     Ok(None)

@@ -73,6 +73,8 @@ pub struct ReadPart {
     pub offset: Offset,
     /// Stop before exceeding this, except for the first batch where [`ReadLimits`] allows it.
     pub max_bytes: usize,
+    /// Epoch of the last record the reader has, if it wants to know whether its log parts from ours.
+    pub last_epoch: Option<LeaderEpoch>,
 }
 
 /// Bounds over all parts of a read.
@@ -106,6 +108,9 @@ pub struct PartRead {
     pub next: Offset,
     /// Present unless the partition is unknown.
     pub bounds: Option<Bounds>,
+    /// Where the reader's log parts from ours, when [`ReadPart::last_epoch`] shows that it does: the last epoch both
+    /// know, and its end here. There are no records then.
+    pub diverging: Option<(LeaderEpoch, Offset)>,
 }
 
 /// Why a partition could not be read.
@@ -119,6 +124,23 @@ pub enum ReadFailure {
     OutOfRange,
     /// The bytes do not pass their checks, or the disk failed to give them.
     #[error("the log is damaged here")]
+    Storage,
+}
+
+/// Why the start of a log was not moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TrimError {
+    /// The topic or partition is not there (any more).
+    #[error("no such partition")]
+    UnknownPartition,
+    /// Above the high watermark.
+    #[error("offset out of range")]
+    OutOfRange,
+    /// The topic's cleanup policy does not delete.
+    #[error("the topic's cleanup policy does not delete records")]
+    Policy,
+    /// The new start could not be made durable, or the broker is stopping.
+    #[error("the disk failed or the broker is stopping")]
     Storage,
 }
 
@@ -275,6 +297,10 @@ pub enum Body {
     Offsets(Vec<(LogId, OffsetQuery)>),
     /// To [`Body::Offsets`].
     OffsetsDone(Vec<Result<OffsetAnswer, ReadFailure>>),
+    /// Move the starts of these logs: to the offset, or to the high watermark.
+    Trim(Vec<(LogId, Option<Offset>)>),
+    /// To [`Body::Trim`]: where they start now.
+    Trimmed(Vec<Result<Offset, TrimError>>),
     /// To the control thread.
     Control(ControlRequest),
     /// From the control thread.

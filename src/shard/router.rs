@@ -9,6 +9,7 @@ use super::partition::WatchState;
 use super::request::{
     Body, ControlError, ControlReply, ControlRequest, FrameBytes, Message, OffsetAnswer, OffsetQuery,
     PartRead, ProduceError, ProducePart, Produced, ProducerIdResult, ReadFailure, ReadLimits, ReadPart,
+    TrimError,
 };
 use super::watch::{RemoteHold, Watch};
 use super::{Shard, count};
@@ -165,6 +166,7 @@ impl Shard {
             records: Err(ReadFailure::UnknownPartition),
             next: Offset::ZERO,
             bounds: None,
+            diverging: None,
         };
         done.into_iter()
             .map(|read| read.unwrap_or_else(missing))
@@ -249,6 +251,29 @@ impl Shard {
             answers.push(self.offset_query(log, query).await);
         }
         answers
+    }
+
+    /// Moves the starts of logs wherever they live, each to its offset or, without one, to its high watermark: records
+    /// below are gone for good when this returns. Gives where each starts now, in the order asked.
+    pub async fn trim(
+        self: &Rc<Self>,
+        parts: Vec<(LogId, Option<Offset>)>,
+    ) -> Vec<Result<Offset, TrimError>> {
+        let mut done: Vec<_> = parts.iter().map(|_| Err(TrimError::UnknownPartition)).collect();
+        for group in group(parts, |(log, _)| self.owner_of(*log)) {
+            let starts = if group.owner == self.id {
+                self.trim_parts(group.items).await
+            } else {
+                match self.call(peer(group.owner), Body::Trim(group.items)).await {
+                    Body::Trimmed(starts) => starts,
+                    _ => Vec::new(),
+                }
+            };
+            for (place, start) in group.places.into_iter().zip(starts) {
+                done[place] = start;
+            }
+        }
+        done
     }
 
     /// Asks the control thread for a change; when it is answered, every shard has the new metadata.

@@ -105,6 +105,9 @@ impl Shard {
     pub(crate) async fn finish_closing(&self, closing: Vec<Rc<Partition>>) {
         for partition in closing {
             partition.quiet().await;
+            // The directory's name may be another topic's soon: nobody may still be about to use it.
+            let _files = partition.upkeep.acquire(1).await;
+            let _checkpoint = partition.checkpointing.acquire(1).await;
             self.forget_lists(partition.id);
             self.cold.forget(partition.id);
         }

@@ -7,6 +7,14 @@ use std::path::{Path, PathBuf};
 pub const SEGMENT_SUFFIX: &str = "log";
 /// Suffix of index files.
 pub const INDEX_SUFFIX: &str = "idx";
+/// Suffix of a segment the cleaner is writing (`compaction::swap`).
+pub const CLEAN_SUFFIX: &str = "clean";
+/// Suffix of its index.
+pub const CLEAN_INDEX_SUFFIX: &str = "cleanidx";
+/// Suffix of a cleaned segment that is certain to take the place of others.
+pub const SWAP_SUFFIX: &str = "swap";
+/// Name of a partition's checkpoint file (`checkpoint`).
+pub const CHECKPOINT_NAME: &str = "checkpoint";
 
 /// The data directory and the places in it.
 #[derive(Clone, Debug)]
@@ -100,10 +108,34 @@ pub fn index_name(base: Offset) -> String {
     format!("{:020}.{INDEX_SUFFIX}", base.get())
 }
 
+/// Name of the segment that starts at `base` while the cleaner writes it.
+#[must_use]
+pub fn clean_name(base: Offset) -> String {
+    format!("{:020}.{CLEAN_SUFFIX}", base.get())
+}
+
+/// Name of its index.
+#[must_use]
+pub fn clean_index_name(base: Offset) -> String {
+    format!("{:020}.{CLEAN_INDEX_SUFFIX}", base.get())
+}
+
+/// Name of the segment that starts at `base` once it is certain to take the place of others.
+#[must_use]
+pub fn swap_name(base: Offset) -> String {
+    format!("{:020}.{SWAP_SUFFIX}", base.get())
+}
+
 /// The base offset a segment file's name states, if it is one.
 #[must_use]
 pub fn parse_segment_name(name: &str) -> Option<Offset> {
-    let digits = name.strip_suffix(".log")?;
+    parse_name(name, SEGMENT_SUFFIX)
+}
+
+/// The base offset that the name of a file of this `suffix` states, if it is one.
+#[must_use]
+pub fn parse_name(name: &str, suffix: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(suffix)?.strip_suffix('.')?;
     (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(())?;
     digits.parse().ok().map(Offset::new)
 }

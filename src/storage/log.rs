@@ -12,13 +12,18 @@
 //! **What a crash leaves.** A prefix of the appended frames that includes everything below `durable`, and possibly torn
 //! or whole frames above it, which `recovery` judges.
 
+mod replace;
+mod start;
+
+pub use replace::Edition;
+
 use super::chain::Chain;
 use super::error::ReadError;
 use super::index::SegmentSummary;
-use super::segment::{Segment, next_capacity};
+use super::segment::{Segment, next_capacity, same_capacity};
 use crate::base::{LeaderEpoch, LogId, Offset, Timestamp};
 use crate::batch::kafka::{self, KAFKA_HEADER_BYTES, KafkaBatch};
-use crate::batch::{BatchHeader, FRAME_ALIGN, Placement, TimestampType};
+use crate::batch::{BatchHeader, Contents, FRAME_ALIGN, Placement, TimestampType};
 use crate::runtime::buffer::{Arena, Chunk, ChunkClass, align_down};
 use crate::runtime::disk::{File, Piece};
 use std::collections::VecDeque;
@@ -127,6 +132,8 @@ pub enum ReadStart<'a> {
         file: Option<File>,
         /// The segment.
         base: Offset,
+        /// Which edition of it; positions are good in this one only.
+        edition: Edition,
         /// Where to walk from.
         from: WalkStart,
         /// Bytes at and after this position are not on the disk yet.
@@ -148,7 +155,7 @@ pub struct WalkStart {
 }
 
 /// A segment that left the log; its files are the caller's to recycle.
-#[derive(Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Retired {
     /// First offset.
     pub base: Offset,
@@ -166,6 +173,10 @@ pub struct Log {
     epochs: Vec<(LeaderEpoch, Offset)>,
     epoch: LeaderEpoch,
     start: Offset,
+    /// See [`Log::first_dirty`].
+    first_dirty: Offset,
+    /// See [`Log::delete_horizon`].
+    delete_horizon: Option<Timestamp>,
     next: Offset,
     durable: Offset,
     visible: Offset,
@@ -176,6 +187,8 @@ pub struct Log {
     /// Sealed segments whose index file is still to be written.
     unindexed: usize,
     next_class: ChunkClass,
+    /// Segments that were replaced so far.
+    editions: u64,
 }
 
 /// What recovery knows about a log; see [`Log::opened`].
@@ -209,6 +222,8 @@ impl Log {
             id,
             config,
             start: segments.front().map_or(next, |segment| segment.base),
+            first_dirty: Offset::ZERO,
+            delete_horizon: None,
             unindexed: segments.iter().filter(|segment| segment.wants_index()).count(),
             segments,
             epochs: image.epochs,
@@ -220,6 +235,7 @@ impl Log {
             writing: false,
             attaching: None,
             next_class: ChunkClass::Small,
+            editions: 0,
         }
     }
 
@@ -355,6 +371,8 @@ impl Log {
             leader_epoch: place.leader_epoch,
             durable_end: place.durable_end,
             append_time: place.append_time,
+            contents: Contents::AsAppended,
+            delete_horizon: None,
             ..*header
         };
         if self.config.timestamp_type == TimestampType::LogAppendTime {
@@ -463,8 +481,12 @@ impl Log {
 
     fn roll(&mut self, frame_len: usize, producers: impl FnOnce() -> Vec<u8>) {
         let previous = self.segments.back().map(|segment| segment.capacity);
-        self.seal_active(producers);
         let capacity = next_capacity(previous, self.config.segment_bytes, frame_len);
+        self.begin_segment(capacity, producers);
+    }
+
+    fn begin_segment(&mut self, capacity: u64, producers: impl FnOnce() -> Vec<u8>) {
+        self.seal_active(producers);
         // An empty segment too small for its first frame is replaced: two segments of one base would share a file name.
         self.segments.pop_back_if(|active| active.is_empty());
         self.segments.push_back(Segment::empty(self.next, capacity));
@@ -486,10 +508,12 @@ impl Log {
     /// Seals the active segment and begins an empty one, so that the old one can be retired. False when the active
     /// segment is empty already.
     pub fn roll_active(&mut self, producers: impl FnOnce() -> Vec<u8>) -> bool {
-        if self.segments.back().is_none_or(Segment::is_empty) {
+        let Some(active) = self.segments.back().filter(|active| !active.is_empty()) else {
             return false;
-        }
-        self.roll(0, producers);
+        };
+        // It was not full, so its successor need not be larger: a log that rolls by age alone stays small.
+        let capacity = same_capacity(active.capacity, self.config.segment_bytes);
+        self.begin_segment(capacity, producers);
         true
     }
 
@@ -653,7 +677,7 @@ impl Log {
         let at_base = self.epochs.partition_point(|(_, offset)| *offset <= segment.base);
         let in_force = self.epochs.get(at_base.saturating_sub(1));
         let in_force = in_force.map(|(epoch, _)| (*epoch, segment.base));
-        let later = self.epochs[at_base..].iter().copied();
+        let later = self.epochs.iter().skip(at_base.max(1)).copied();
         let mut epochs: Vec<_> = in_force
             .into_iter()
             .chain(later)
@@ -733,6 +757,7 @@ impl Log {
         Ok(ReadStart::Cold {
             file: segment.file.clone(),
             base: segment.base,
+            edition: segment.edition,
             from,
             written: segment.written,
         })
@@ -751,6 +776,7 @@ impl Log {
         while let Some(range) = self.damaged.iter().find(|range| range.contains(&offset)) {
             offset = range.end;
         }
+        let offset = offset.max(self.start);
         (offset < self.visible).then_some(offset)
     }
 
@@ -784,7 +810,7 @@ impl Log {
         }
         let front = self.segments.pop_front()?;
         self.unindexed -= usize::from(front.wants_index());
-        self.start = front.end;
+        self.start = self.start.max(front.end);
         self.forget_before_start();
         Some(Retired {
             base: front.base,

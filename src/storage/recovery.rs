@@ -15,8 +15,12 @@
 //! frame that survived behind a torn one must not be taken for the successor of what is appended next at the same
 //! offset.
 //!
+//! **A swap of the cleaner** that a crash interrupted is finished first, in either case (`compaction::swap`).
+//!
 //! Runs on the shard's thread before it serves, with blocking direct reads.
 
+use super::checkpoint;
+use super::compaction::swap;
 use super::error::Error;
 use super::index::{SegmentIndex, SegmentSummary};
 use super::layout::{index_name, parse_segment_name, segment_name};
@@ -147,6 +151,24 @@ impl FrameSource for DirectFile {
 /// A file that cannot be read. Damage inside files is not an error: it is in
 /// [`Log::damaged`].
 pub fn open(
+    directory: &Path,
+    id: LogId,
+    config: LogConfig,
+    clean: Option<CleanEnd>,
+    visitor: &mut dyn FrameVisitor,
+) -> Result<(Log, Report), Error> {
+    swap::finish(directory, id)?;
+    let (mut log, report) = open_segments(directory, id, config, clean, visitor)?;
+    if let Some(checkpoint) = checkpoint::read(directory, id)?
+        && !log.restore(&checkpoint)
+    {
+        // Left there it would hide what is appended from now on.
+        checkpoint::remove(directory)?;
+    }
+    Ok((log, report))
+}
+
+fn open_segments(
     directory: &Path,
     id: LogId,
     config: LogConfig,

@@ -12,6 +12,7 @@
 
 use super::chain::Chain;
 use super::index::{IndexEntry, SegmentIndex, SegmentSummary};
+use super::log::Edition;
 use crate::base::{LogId, Offset, Timestamp};
 use crate::batch::BatchHeader;
 use crate::runtime::buffer::{BLOCK_BYTES, align_up};
@@ -40,6 +41,20 @@ pub fn next_capacity(previous: Option<u64>, segment_bytes: u64, frame_len: usize
         .min(segment_bytes)
         .clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
     align_up(wanted).max(align_up(frame_len as u64))
+}
+
+/// File size of the segment after one of `previous` bytes that was not full: the same step of the ladder.
+#[must_use]
+pub fn same_capacity(previous: u64, segment_bytes: u64) -> u64 {
+    let step = SEGMENT_LADDER.into_iter().find(|step| *step >= previous);
+    let wanted = step.unwrap_or(SEGMENT_LADDER[2]).min(segment_bytes);
+    align_up(wanted.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX))
+}
+
+/// Whether a file of `capacity` bytes is of a size that logs ask the pool for.
+#[must_use]
+pub fn is_common_capacity(capacity: u64, segment_bytes: u64) -> bool {
+    capacity == same_capacity(capacity, segment_bytes)
 }
 
 /// See the module.
@@ -79,6 +94,8 @@ pub struct Segment {
     pub index_written: bool,
     /// Snapshot of the producers when the segment was sealed, until the index file holds it.
     pub producers_at_end: Vec<u8>,
+    /// Tells it from the segment whose place it took.
+    pub edition: Edition,
 }
 
 impl Segment {
@@ -103,6 +120,7 @@ impl Segment {
             damaged: false,
             index_written: false,
             producers_at_end: Vec::new(),
+            edition: Edition::default(),
         }
     }
 
@@ -265,6 +283,18 @@ mod tests {
             5_001_216,
             "a frame always fits"
         );
+    }
+
+    #[test]
+    fn a_roll_by_age_keeps_the_size() {
+        let topic = 128 << 20;
+        for size in [1 << 20, 16 << 20, topic] {
+            assert_eq!(same_capacity(size, topic), size);
+            assert!(is_common_capacity(size, topic));
+        }
+        assert_eq!(same_capacity(5_001_216, topic), 16 << 20);
+        assert!(!is_common_capacity(5_001_216, topic));
+        assert_eq!(same_capacity(1 << 20, 65_536), 65_536, "the topic's size changed");
     }
 
     proptest::proptest! {

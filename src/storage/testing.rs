@@ -6,7 +6,7 @@
 //! durable. Files handed out come back from retired segments with their stale bytes.
 
 use super::index::SegmentSummary;
-use super::layout::{index_name, parse_segment_name, segment_name};
+use super::layout::{CHECKPOINT_NAME, index_name, parse_segment_name, segment_name};
 use super::log::{Action, Appended, Durability, Log, LogConfig, ReadStart, SyncJob, WriteJob};
 use super::read::{ReadFormat, Walked, Want, gather};
 use crate::base::{LogId, Offset, PartitionId, Timestamp, TopicId};
@@ -110,6 +110,8 @@ impl Image {
 pub(super) struct Disk {
     pub(super) segments: BTreeMap<u64, Image>,
     pub(super) indexes: BTreeMap<u64, Vec<u8>>,
+    /// The checkpoint file, replaced durably.
+    pub(super) checkpoint: Option<Vec<u8>>,
     /// Retired files, stale bytes and all.
     pub(super) pool: Vec<Vec<u8>>,
 }
@@ -176,18 +178,24 @@ impl Disk {
         for (base, bytes) in &self.indexes {
             std::fs::write(directory.join(index_name(Offset::new(*base))), bytes).unwrap();
         }
+        if let Some(bytes) = &self.checkpoint {
+            std::fs::write(directory.join(CHECKPOINT_NAME), bytes).unwrap();
+        }
     }
 
     /// Takes over what recovery left in `directory`.
     pub(super) fn load(&mut self, directory: &Path) {
         self.segments.clear();
         self.indexes.clear();
+        self.checkpoint = None;
         for entry in std::fs::read_dir(directory).unwrap() {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
             let bytes = std::fs::read(entry.path()).unwrap();
             if let Some(base) = parse_segment_name(&name) {
                 self.segments.insert(base.get(), Image::new(bytes));
+            } else if name == CHECKPOINT_NAME {
+                self.checkpoint = Some(bytes);
             } else {
                 let base = name.strip_suffix(".idx").unwrap().parse().unwrap();
                 self.indexes.insert(base, bytes);

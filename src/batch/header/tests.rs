@@ -27,6 +27,8 @@ pub(in crate::batch) fn sample() -> BatchHeader {
         }),
         payload_len: 33,
         payload_crc: 0xdead_beef,
+        contents: Contents::AsAppended,
+        delete_horizon: None,
     }
 }
 
@@ -87,7 +89,10 @@ fn the_layout_is_the_documented_one() {
          88  8 producer_id
          96  4 base_sequence
         100  2 producer_epoch
-        102 26 reserved
+        102  1 flags
+        103  1 reserved_byte
+        104  8 delete_horizon
+        112 16 reserved
     "#]]
     .assert_eq(&table);
 }
@@ -180,6 +185,7 @@ prop_compose! {
         (leader_epoch, durable_end, times) in any::<(u32, u64, [i64; 3])>(),
         producer in prop::option::of((0_i64.., any::<(i16, i32)>())),
         (payload_len, payload_crc) in any::<(u32, u32)>(),
+        (cleaned, horizon) in any::<(bool, Option<i64>)>(),
     ) -> BatchHeader {
         BatchHeader {
             log: LogId { topic: TopicId::new(topic), partition: PartitionId::new(partition) },
@@ -199,6 +205,8 @@ prop_compose! {
             }),
             payload_len,
             payload_crc,
+            contents: if cleaned { Contents::Cleaned } else { Contents::AsAppended },
+            delete_horizon: horizon.filter(|ms| *ms != 0).map(Timestamp::new),
         }
     }
 }

@@ -54,6 +54,10 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
     /// The headers.
     pub headers: RecordHeaders<'a>,
+    /// The attributes byte, which nobody uses.
+    pub(in crate::batch) attributes: u8,
+    /// Key, value and headers as they are encoded.
+    pub(in crate::batch) body: &'a [u8],
 }
 
 /// The headers of one record, already checked.
@@ -133,9 +137,10 @@ impl<'a> Cursor<'a> {
     fn record(&mut self) -> Result<Record<'a>, RecordError> {
         let length = self.varint()?;
         let mut record = Self(self.take(length)?);
-        record.take(1)?;
+        let attributes = record.take(1)?[0];
         let timestamp_delta = record.varlong()?;
         let offset_delta = record.varint()?;
+        let body = record.0;
         let (key, value) = (record.nullable()?, record.nullable()?);
         let headers = record.headers()?;
         record.end()?;
@@ -145,6 +150,8 @@ impl<'a> Cursor<'a> {
             key,
             value,
             headers,
+            attributes,
+            body,
         })
     }
 

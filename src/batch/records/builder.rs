@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::base::{Timestamp, crc32c};
 use crate::batch::attributes::Attributes;
-use crate::batch::header::{BatchHeader, Encoding, FRAME_ALIGN, Placement, ProducerInfo};
+use crate::batch::header::{BatchHeader, Contents, Encoding, FRAME_ALIGN, Placement, ProducerInfo};
 use crate::batch::record::RecordHeader;
 use crate::batch::records::{NULL, NULL_BITS, ROOT_ALIGN, ROOT_BYTES, WireRecords};
 
@@ -238,6 +238,8 @@ impl BatchHeader {
             producer,
             payload_len: u32::try_from(payload.len()).expect("distances inside the archive are i32"),
             payload_crc: crc32c(payload),
+            contents: Contents::AsAppended,
+            delete_horizon: None,
         }
     }
 }

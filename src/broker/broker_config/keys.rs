@@ -165,7 +165,7 @@ pub const FIXED_KEYS: &[FixedKey] = &[
     fixed(
         "group.consumer.migration.policy",
         Domain::Text,
-        Some("bidirectional"),
+        Some("disabled"),
         "Which groups may change their protocol while they have members.",
     ),
     fixed(

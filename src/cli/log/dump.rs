@@ -306,7 +306,8 @@ fn open_kafka(header: &BatchHeader, payload: &[u8]) -> Result<Vec<Shown>, String
         .uncompressed(OPENED_BYTES_MAX)
         .map_err(|error| error.to_string())?;
     let base = batch.base_timestamp().get();
-    KafkaRecords::new(&section, header.record_count)
+    let count = u32::try_from(batch.record_count()).map_err(|error| error.to_string())?;
+    KafkaRecords::new(&section, count)
         .map(|record| {
             let record = record.map_err(|error| error.to_string())?;
             let delta = u64::try_from(record.offset_delta).map_err(|error| error.to_string())?;

@@ -171,6 +171,7 @@ pub const ADVERTISED: &[ApiKey] = &[
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
+    ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
@@ -180,6 +181,8 @@ pub const ADVERTISED: &[ApiKey] = &[
     ApiKey::IncrementalAlterConfigs,
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
 ];
 
 impl ApiKey {
@@ -282,8 +285,7 @@ impl ApiKey {
     #[must_use]
     pub const fn advertised(self) -> VersionRange {
         match self {
-            Self::Produce => VersionRange::new(0, 11),
-            Self::Fetch => VersionRange::new(4, 12),
+            Self::Produce => VersionRange::new(0, self.versions().max),
             Self::ListOffsets => VersionRange::new(1, 10),
             _ => self.versions(),
         }

@@ -14,10 +14,11 @@ use std::future::{Future, ready};
 use super::api::{ADVERTISED, ApiKey};
 use super::call::{Answer, Call, Outcome, PendingAnswer};
 use super::handlers::{
-    alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_topics, describe_cluster,
-    describe_configs, describe_groups, fetch, find_coordinator, heartbeat, incremental_alter_configs,
-    init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata, offset_commit,
-    offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
+    alter_configs, api_versions, consumer_group_describe, consumer_group_heartbeat, create_partitions,
+    create_topics, delete_groups, delete_records, delete_topics, describe_cluster, describe_configs,
+    describe_groups, fetch, find_coordinator, heartbeat, incremental_alter_configs, init_producer_id,
+    join_group, leave_group, list_groups, list_offsets, metadata, offset_commit, offset_delete, offset_fetch,
+    offset_for_leader_epoch, produce, sync_group,
 };
 use super::header::RequestHeader;
 use crate::runtime::executor;
@@ -79,17 +80,17 @@ pub(super) async fn begin(call: Call, route: Route) -> PendingAnswer {
         ApiKey::ListGroups => task(list_groups::handle(call)),
         ApiKey::DeleteGroups => task(delete_groups::handle(call)),
         ApiKey::OffsetDelete => task(offset_delete::handle(call)),
+        ApiKey::DeleteRecords => task(delete_records::handle(call)),
+        ApiKey::ConsumerGroupHeartbeat => task(consumer_group_heartbeat::handle(call)),
+        ApiKey::ConsumerGroupDescribe => task(consumer_group_describe::handle(call)),
         ApiKey::DescribeCluster => now(describe_cluster::handle(&call)),
         // Known to the codec, not advertised: `route` refuses them before they come here.
-        ApiKey::DeleteRecords
-        | ApiKey::AlterReplicaLogDirs
+        ApiKey::AlterReplicaLogDirs
         | ApiKey::DescribeLogDirs
         | ApiKey::ElectLeaders
         | ApiKey::AlterPartitionReassignments
         | ApiKey::ListPartitionReassignments
         | ApiKey::DescribeProducers
-        | ApiKey::ConsumerGroupHeartbeat
-        | ApiKey::ConsumerGroupDescribe
         | ApiKey::ListConfigResources
         | ApiKey::DescribeTopicPartitions => Box::pin(ready(Answer::Close("an API that is not served"))),
     }

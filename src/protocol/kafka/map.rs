@@ -5,11 +5,13 @@
 //! compile until someone has decided. Pure; any thread.
 
 use super::errors::ErrorCode;
+use super::fetch_session::SessionError;
 use crate::base::LeaderEpoch;
 use crate::batch::kafka::KafkaBatchError;
+use crate::broker::group::consumer::ConsumerGroupError;
 use crate::broker::group::error::GroupError;
 use crate::broker::topic::TopicError;
-use crate::shard::request::{ControlError, ProduceError, ReadFailure};
+use crate::shard::request::{ControlError, ProduceError, ReadFailure, TrimError};
 
 /// The code for a batch a producer may not append.
 ///
@@ -51,6 +53,25 @@ pub(super) const fn read_failure(failure: ReadFailure) -> ErrorCode {
         ReadFailure::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
         ReadFailure::OutOfRange => ErrorCode::OffsetOutOfRange,
         ReadFailure::Storage => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// The code for a log whose start was not moved.
+pub(super) const fn trim_error(error: TrimError) -> ErrorCode {
+    match error {
+        TrimError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        TrimError::OutOfRange => ErrorCode::OffsetOutOfRange,
+        TrimError::Policy => ErrorCode::PolicyViolation,
+        TrimError::Storage => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// The code for a fetch request that cannot continue its session: the client starts a new one.
+pub(super) const fn session_error(error: SessionError) -> ErrorCode {
+    match error {
+        SessionError::Unknown => ErrorCode::FetchSessionIdNotFound,
+        SessionError::Epoch => ErrorCode::InvalidFetchSessionEpoch,
+        SessionError::MixedTopics => ErrorCode::FetchSessionTopicIdError,
     }
 }
 
@@ -96,6 +117,21 @@ pub(super) const fn group_error(error: GroupError) -> ErrorCode {
         GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
         GroupError::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
         GroupError::RecordTooLarge => ErrorCode::UnknownServerError,
+    }
+}
+
+/// The code for what a group of the newer protocol refused.
+pub(super) const fn consumer_group_error(error: &ConsumerGroupError) -> ErrorCode {
+    match error {
+        ConsumerGroupError::UnknownMember => ErrorCode::UnknownMemberId,
+        ConsumerGroupError::FencedMemberEpoch { .. } => ErrorCode::FencedMemberEpoch,
+        ConsumerGroupError::StaleMemberEpoch { .. } => ErrorCode::StaleMemberEpoch,
+        ConsumerGroupError::UnreleasedInstance => ErrorCode::UnreleasedInstanceId,
+        ConsumerGroupError::FencedInstance => ErrorCode::FencedInstanceId,
+        ConsumerGroupError::UnsupportedAssignor => ErrorCode::UnsupportedAssignor,
+        ConsumerGroupError::InvalidRequest(_) => ErrorCode::InvalidRequest,
+        ConsumerGroupError::GroupFull => ErrorCode::GroupMaxSizeReached,
+        ConsumerGroupError::InvalidPattern(_) => ErrorCode::InvalidRegularExpression,
     }
 }
 

@@ -12,8 +12,8 @@ use thiserror::Error;
 use crate::base::{LogId, crc32c};
 use crate::batch::records::RecordsError;
 use crate::batch::{
-    Attributes, BatchHeader, Encoding, FRAME_ALIGN, HEADER_BYTES, HeaderError, PayloadError, ProducerInfo,
-    RecordsBuilder, RecordsView, verify_payload,
+    Attributes, BatchHeader, Contents, Encoding, FRAME_ALIGN, HEADER_BYTES, HeaderError, PayloadError,
+    ProducerInfo, RecordsBuilder, RecordsView, verify_payload,
 };
 
 /// One stored batch, borrowed. Its header passed its checksum.
@@ -163,6 +163,8 @@ pub fn append_batch(
         producer,
         payload_len: u32::try_from(payload_len).map_err(|_| too_large)?,
         payload_crc: crc32c(&out[payload_at..]),
+        contents: Contents::AsAppended,
+        delete_horizon: None,
     };
     out[start..payload_at].copy_from_slice(&header.encode());
     let frame_len = (out.len() - start).next_multiple_of(FRAME_ALIGN);

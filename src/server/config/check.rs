@@ -192,6 +192,7 @@ impl Config {
         found.some_time("log.retention_check_interval", log.retention_check_interval);
         found.some_time("log.relaxed_sync_interval", log.relaxed_sync_interval);
         found.some_time("log.producer_id_expiration", log.producer_id_expiration);
+        found.some_time("compaction.check_interval", self.compaction.check_interval);
     }
 
     fn check_group(&self, found: &mut Found) {
@@ -223,6 +224,25 @@ impl Config {
                 group.initial_rebalance_delay
             );
             found.say("group.initial_rebalance_delay", what);
+        }
+        found.at_least_one("group.consumer_max_size", group.consumer_max_size);
+        found.some_time(
+            "group.consumer_heartbeat_interval",
+            group.consumer_heartbeat_interval,
+        );
+        if group.consumer_session_timeout > SESSION_TIMEOUT_MAX {
+            let what = format!(
+                "{} is more than {SESSION_TIMEOUT_MAX}",
+                group.consumer_session_timeout
+            );
+            found.say("group.consumer_session_timeout", what);
+        }
+        if group.consumer_heartbeat_interval >= group.consumer_session_timeout {
+            let what = format!(
+                "{} leaves no time within group.consumer_session_timeout, which is {}",
+                group.consumer_heartbeat_interval, group.consumer_session_timeout
+            );
+            found.say("group.consumer_heartbeat_interval", what);
         }
         if group.offset_metadata_max > OFFSET_METADATA_MAX {
             let what = format!("{} is more than {OFFSET_METADATA_MAX}", group.offset_metadata_max);

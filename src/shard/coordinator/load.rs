@@ -62,6 +62,7 @@ impl Shard {
                 log,
                 offset,
                 max_bytes: READ_BYTES,
+                last_epoch: None,
             };
             let read = self.read_parts(&[part], limits).await.pop();
             let read = read.ok_or_else(|| "nothing was read".to_owned())?;

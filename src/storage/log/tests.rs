@@ -72,7 +72,8 @@ impl Model {
             85..89 => drop(self.log.evict()),
             89..91 => drop(self.log.roll_active(Vec::new)),
             91..92 => self.log.seal_active(Vec::new),
-            92..95 => self.retire(),
+            92..94 => self.retire(),
+            94..95 => self.trim(),
             95..96 => self.clean_restart(),
             _ => self.crash(),
         }
@@ -171,7 +172,28 @@ impl Model {
         if let Some(retired) = self.log.retire_front(|_| true) {
             self.disk.retire(retired.base);
             let start = self.log.start();
-            self.expected.retain(|batch| batch.base >= start);
+            self.expected.retain(|batch| batch.end > start);
+        }
+    }
+
+    /// Moves the start to somewhere durable, as DeleteRecords does: first the checkpoint, then the log.
+    fn trim(&mut self) {
+        let (start, end) = (self.log.start().get(), self.log.durable().get());
+        let to = Offset::new(start + self.random.below(end - start + 1));
+        self.disk.checkpoint = Some(self.log.checkpoint(to).encode());
+        self.log.start_at(to);
+        assert_eq!(self.log.start(), to);
+        while let Some(retired) = self.log.retire_below_start() {
+            self.disk.retire(retired.base);
+            assert!(self.log.start() == to, "only what lies below leaves");
+        }
+        self.expected.retain(|batch| batch.end > to);
+        if to > Offset::ZERO {
+            let below = Offset::new(to.get() - 1);
+            assert!(matches!(
+                self.log.read_start(below),
+                Err(ReadError::OutOfRange { .. })
+            ));
         }
     }
 
@@ -262,19 +284,23 @@ impl Model {
         match (log.time_floor(asked), young) {
             (Some(floor), Some(young)) => {
                 assert!(
-                    log.start() <= floor && floor <= young.base,
+                    log.start() <= floor && floor <= young.base.max(log.start()),
                     "{floor} for {}",
                     young.base
                 );
             }
             (None, Some(young)) => assert!(young.end > log.visible()),
-            (Some(floor), None) => panic!("{floor} for a time nobody wrote"),
+            // What was that young may lie below the start, in the same segment; whoever walks on from here finds out.
+            (Some(floor), None) => assert!(
+                log.segments.front().is_some_and(|front| front.base < log.start()),
+                "{floor} for a time nobody wrote"
+            ),
             (None, None) => {}
         }
     }
 
     fn crash(&mut self) {
-        let acked = self.log.durable();
+        let (acked, start) = (self.log.durable(), self.log.start());
         let epoch = self.log.epoch();
         // An attach that was under way may or may not have got its name.
         if let Some((base, capacity)) = self.attaching.take()
@@ -292,6 +318,7 @@ impl Model {
         self.disk.store(self.directory.path());
         self.reopen(None);
         assert!(self.log.next() >= acked, "{} < acked {acked}", self.log.next());
+        assert_eq!(self.log.start(), start, "the log starts where it started");
         assert!(
             self.log.epoch() > epoch || forgets || self.log.segments.is_empty(),
             "an unclean start is a new term"
@@ -327,7 +354,7 @@ impl Model {
     fn read_everything(&mut self) {
         self.disk.load(self.directory.path());
         for batch in &self.expected {
-            self.read_at(batch.base);
+            self.read_at(batch.base.max(self.log.start()));
         }
     }
 

@@ -252,7 +252,7 @@ impl ClassicGroup {
                 .values()
                 .map(|member| member.rebalance_timeout_ms)
                 .max();
-            self.sync_deadline = Some(now.mono_ms + u64::from(longest.unwrap_or(timeout(0))));
+            self.sync_deadline = Some(now.mono_ms + u64::from(longest.unwrap_or_else(|| timeout(0))));
         }
         self.rearm();
     }

@@ -6,12 +6,10 @@
 
 use std::sync::Arc;
 
-use rkyv::util::AlignedVec;
-
-use super::translate::to_native;
+use super::translate::{Translated, to_native};
 use super::view::Batch;
 use crate::base::LogId;
-use crate::batch::{BatchHeader, Encoding, FRAME_ALIGN, RecordsView};
+use crate::batch::{BatchHeader, Encoding, RecordsView};
 use crate::client::native::error::Error;
 use crate::protocol::native::batches::Batch as Stored;
 
@@ -20,7 +18,7 @@ use crate::protocol::native::batches::Batch as Stored;
 pub(in crate::client::native) struct Lent {
     planned: Vec<Planned>,
     /// Payloads of Kafka batches, rewritten.
-    rewritten: Vec<AlignedVec<FRAME_ALIGN>>,
+    rewritten: Vec<Translated>,
 }
 
 /// One batch of the frame.
@@ -84,19 +82,32 @@ impl Lent {
                 at: batch.payload.as_ptr().addr() - base,
             },
             Encoding::Kafka => {
-                let payload = to_native(batch.payload, open_bytes).map_err(|error| error.to_string())?;
-                self.rewritten.push(payload);
+                let translated = to_native(batch.payload, open_bytes).map_err(|error| error.to_string())?;
+                let Some(translated) = translated else {
+                    return Ok(end);
+                };
+                self.rewritten.push(translated);
                 Payload::Rewritten {
                     index: self.rewritten.len() - 1,
                 }
             }
         };
-        let skip = position.saturating_sub(header.base_offset.get());
+        let below = usize::try_from(position.saturating_sub(header.base_offset.get())).unwrap_or(usize::MAX);
+        let deltas = match payload {
+            Payload::Rewritten { index } => self.rewritten[index].deltas.as_deref(),
+            Payload::Frame { .. } => None,
+        };
+        let skip = deltas.map_or(below, |deltas| {
+            deltas.partition_point(|delta| (*delta as usize) < below)
+        });
+        if deltas.is_some_and(|deltas| skip == deltas.len()) {
+            return Ok(end);
+        }
         self.planned.push(Planned {
             place,
             header,
             payload,
-            skip: usize::try_from(skip).unwrap_or(usize::MAX),
+            skip,
             high_watermark,
         });
         Ok(end)
@@ -131,7 +142,7 @@ impl Lent {
         bytes: &'a [u8],
     ) -> Result<Vec<Batch<'a>>, Unsound> {
         let batches = self.planned.iter().enumerate().map(|(at, planned)| {
-            let view = planned.view(&self.rewritten, bytes).map_err(|reason| Unsound {
+            let (view, deltas) = planned.view(&self.rewritten, bytes).map_err(|reason| Unsound {
                 at,
                 place: planned.place,
                 partition: planned.header.log.partition.get(),
@@ -142,6 +153,7 @@ impl Lent {
                 topic: topic(planned.place),
                 header: planned.header,
                 view,
+                deltas,
                 skip: planned.skip,
                 high_watermark: planned.high_watermark,
             })
@@ -153,17 +165,25 @@ impl Lent {
 impl Planned {
     fn view<'a>(
         &self,
-        rewritten: &'a [AlignedVec<FRAME_ALIGN>],
+        rewritten: &'a [Translated],
         bytes: &'a [u8],
-    ) -> Result<RecordsView<'a>, String> {
-        let payload = match self.payload {
-            Payload::Frame { at } => bytes.get(at..at + self.header.payload_len as usize),
-            Payload::Rewritten { index } => rewritten.get(index).map(|payload| &payload[..]),
+    ) -> Result<(RecordsView<'a>, Option<&'a [u32]>), String> {
+        let (payload, deltas) = match self.payload {
+            Payload::Frame { at } => (bytes.get(at..at + self.header.payload_len as usize), None),
+            Payload::Rewritten { index } => {
+                let translated = rewritten.get(index);
+                let payload = translated.map(|translated| &translated.payload[..]);
+                (
+                    payload,
+                    translated.and_then(|translated| translated.deltas.as_deref()),
+                )
+            }
         };
         let payload = payload.expect("planned from these very bytes");
         let view = RecordsView::parse(payload).map_err(|error| error.to_string())?;
-        if view.len() == self.header.record_count as usize {
-            Ok(view)
+        let records = deltas.map_or(self.header.record_count as usize, <[u32]>::len);
+        if view.len() == records {
+            Ok((view, deltas))
         } else {
             Err("it holds another number of records than its header says".to_owned())
         }

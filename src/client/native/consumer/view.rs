@@ -48,6 +48,8 @@ pub struct Batch<'a> {
     pub(in crate::client::native) topic: &'a str,
     pub(in crate::client::native) header: BatchHeader,
     pub(in crate::client::native) view: RecordsView<'a>,
+    /// Offset of each record from the batch's base, when compaction took some out.
+    pub(in crate::client::native) deltas: Option<&'a [u32]>,
     pub(in crate::client::native) skip: usize,
     pub(in crate::client::native) high_watermark: u64,
 }
@@ -92,9 +94,16 @@ impl<'a> Batch<'a> {
     /// Its records in order.
     pub fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
         let (topic, header) = (self.topic, self.header);
-        let offsets = header.base_offset.get()..;
-        offsets
-            .zip(self.view.iter())
+        let (base, deltas) = (header.base_offset.get(), self.deltas);
+        let offset = move |at: usize| {
+            let delta = deltas
+                .and_then(|deltas| deltas.get(at))
+                .map(|delta| u64::from(*delta));
+            base + delta.unwrap_or(at as u64)
+        };
+        let records = self.view.iter().enumerate();
+        records
+            .map(move |(at, record)| (offset(at), record))
             .skip(self.skip)
             .map(move |(offset, record)| Record {
                 topic,

@@ -29,7 +29,9 @@ fn alteration(resource: &ReplacedConfigs<'_>) -> Result<Alteration, Fault> {
         .configs
         .iter()
         .map(|config| {
-            let value = config.value.map(|value| (config.name.to_owned(), value.to_owned()));
+            let value = config
+                .value
+                .map(|value| (config.name.to_owned(), value.to_owned()));
             value.ok_or_else(|| invalid(format!("{} comes without a value", config.name)))
         })
         .collect();
@@ -42,7 +44,9 @@ mod tests {
     use crate::protocol::kafka::messages::ReplacedConfig;
 
     fn code(configs: &[(&'static str, Option<&'static str>)]) -> i16 {
-        let configs = configs.iter().map(|&(name, value)| ReplacedConfig { name, value });
+        let configs = configs
+            .iter()
+            .map(|&(name, value)| ReplacedConfig { name, value });
         let resource = ReplacedConfigs {
             resource_type: 2,
             resource_name: "events",

@@ -4,7 +4,7 @@
 //! the connection's reader awaits it. The future it returns waits until they are durable and makes the answer.
 //!
 //! **The checks**, in Kafka's order, each with its code: acks (21, whole request), transactions (53, whole request:
-//! there are none yet), topic and partition (3), and then [`check_batch`] for what is inside.
+//! there are none yet), topic and partition (3, or 100 for an id), and then [`check_batch`] for what is inside.
 //!
 //! **Rewriting.** A topic may store with a codec of its own; batches that came with another are made anew in a frame beside
 //! the client's (`records`), and handed to the logs with it. Topics that leave the codec to producers pay nothing.
@@ -43,6 +43,9 @@ use crate::shard::stages::ProduceTrail;
 use crate::shard::{PendingProduce, count};
 use check::{Passed, Terms, check_batch};
 use records::Rewrites;
+
+/// First version that names topics by id.
+const TOPIC_IDS_SINCE: i16 = 13;
 
 /// Partitions of a request whose fate is kept without an allocation.
 const FATES_INLINE: usize = 4;
@@ -222,9 +225,13 @@ fn check_partition<'a>(
     terms: Terms,
     rewrites: &mut Rewrites<'_>,
 ) -> Result<(LogId, Passed<'a>), Refusal> {
-    let found = image
-        .topic(topic.name)
-        .and_then(|found| Some((log_of(found, partition.index)?, found)));
+    let found = if terms.version < TOPIC_IDS_SINCE {
+        image.topic(topic.name)
+    } else {
+        let found = image.topic_by_id(topic.topic_id);
+        Some(found.ok_or(ErrorCode::UnknownTopicId)?)
+    };
+    let found = found.and_then(|found| Some((log_of(found, partition.index)?, found)));
     let Some((log, found)) = found else {
         return Err(ErrorCode::UnknownTopicOrPartition.into());
     };

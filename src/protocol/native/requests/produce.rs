@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 
 use super::{Connection, Refusal, Request};
 use crate::base::{LeaderEpoch, Offset, Timestamp};
-use crate::batch::{Attributes, BatchHeader, Encoding, HEADER_BYTES};
+use crate::batch::{Attributes, BatchHeader, Contents, Encoding, HEADER_BYTES};
 use crate::broker::admission::{RecordRules, enough_replicas};
 use crate::broker::image::Image;
 use crate::broker::topic::{TopicSettings, is_internal};
@@ -156,7 +156,9 @@ fn check_header(header: &BatchHeader) -> Result<(), ErrorCode> {
     let unplaced = header.base_offset == Offset::ZERO
         && header.durable_end == Offset::ZERO
         && header.leader_epoch == LeaderEpoch::ZERO
-        && header.append_time == Timestamp::ZERO;
+        && header.append_time == Timestamp::ZERO
+        && header.contents == Contents::AsAppended
+        && header.delete_horizon.is_none();
     let plain = header.encoding == Encoding::Rkyv && header.attributes == Attributes::default();
     let producer = header
         .producer

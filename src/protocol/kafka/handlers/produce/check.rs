@@ -7,8 +7,8 @@
 //! keys (87), timestamps (32)                          record by record: see `records`
 //! ```
 
-use super::records::{Opened, Rewrites, judge};
 use super::Refusal;
+use super::records::{Opened, Rewrites, judge};
 use crate::base::Timestamp;
 use crate::batch::attributes::{Compression, TimestampType};
 use crate::batch::kafka::{KafkaBatch, MAGIC_V2};
@@ -84,7 +84,10 @@ fn codec_for(batch: &KafkaBatch<'_>, stored: StoredCompression) -> Option<(Compr
 fn parse(records: Option<&[u8]>, version: i16) -> Result<KafkaBatch<'_>, Refusal> {
     let records = records.filter(|records| !records.is_empty());
     let Some(records) = records else {
-        return Err(Refusal::new(ErrorCode::InvalidRecord, "a partition without records"));
+        return Err(Refusal::new(
+            ErrorCode::InvalidRecord,
+            "a partition without records",
+        ));
     };
     debug_assert_eq!(MAGIC_V2, 2, "every version from 3 on carries format 2 only");
     let batch = KafkaBatch::parse(records).map_err(map::batch_error)?;

@@ -43,7 +43,10 @@ impl<'a> Opened<'a> {
     pub(super) fn of(batch: &KafkaBatch<'a>, batch_bytes_max: u32) -> Result<Self, Refusal> {
         let most = OPENED_BYTES_MAX.max(usize::try_from(batch_bytes_max).unwrap_or(usize::MAX));
         match batch.uncompressed(most) {
-            Ok(section) => Ok(Self { batch: *batch, section }),
+            Ok(section) => Ok(Self {
+                batch: *batch,
+                section,
+            }),
             Err(OpenError::Batch(error)) => Err(map::batch_error(error).into()),
             Err(OpenError::Decompress(DecompressError::TooLarge { .. })) => Err(Refusal::new(
                 ErrorCode::MessageTooLarge,

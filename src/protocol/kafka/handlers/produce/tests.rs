@@ -314,7 +314,11 @@ fn an_opened_batch_holds_what_its_header_says() {
     assert_eq!(faults(&counted(2), compact).0, 0);
     assert_eq!(faults(&counted(1), compact).0, 87);
     assert_eq!(faults(&counted(3), compact).0, 87);
-    assert_eq!(faults(&counted(3), &[]).0, 0, "topics that open nothing trust the header");
+    assert_eq!(
+        faults(&counted(3), &[]).0,
+        0,
+        "topics that open nothing trust the header"
+    );
     let mut garbage = two;
     garbage.truncate(61);
     garbage.extend_from_slice(b"no gzip at all");
@@ -371,7 +375,10 @@ fn a_batch_that_grows_beyond_its_topic_is_too_large() {
     let mut builder = KafkaBatchBuilder::new();
     builder.push(None, Some(&[7; 5000]), NOW, []);
     let small = builder.build(Compression::Gzip, None).unwrap();
-    let overrides = [("compression.type", "uncompressed"), ("max.message.bytes", "4000")];
+    let overrides = [
+        ("compression.type", "uncompressed"),
+        ("max.message.bytes", "4000"),
+    ];
     assert_eq!(faults(&small, &overrides).0, 10);
     assert_eq!(faults(&small, &overrides[..1]).0, 0);
 }

@@ -1,0 +1,286 @@
+//! Reading frames of sealed segments and writing new ones, in bounded windows and at a bounded rate.
+
+use super::{Abandoned, STRIDE_BYTES, WINDOW_BYTES};
+use crate::base::{LogId, Offset};
+use crate::batch::{BatchHeader, HEADER_BYTES, verify_payload};
+use crate::runtime::buffer::{SLAB_BYTES, align_down, align_up};
+use crate::runtime::clock::{self, Mono};
+use crate::runtime::disk::{File, OpenMode, WriteSync};
+use crate::runtime::executor;
+use crate::shard::partition::Partition;
+use crate::shard::{Shard, count};
+use crate::storage::chain::Chain;
+use crate::storage::layout::segment_name;
+use std::cell::Cell;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Most bytes of an index file.
+const INDEX_BYTES_MAX: usize = 64 << 20;
+
+/// Longest wait for what was read or written at once, should the rate be tiny.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes of I/O at a bounded rate: when the next may begin.
+#[derive(Debug, Default)]
+pub(crate) struct Pace(Cell<Option<Mono>>);
+
+impl Pace {
+    /// Waits for the share of `bytes` at `rate` a second.
+    async fn pay(&self, bytes: usize, rate: Option<u64>) {
+        let Some(rate) = rate.filter(|rate| *rate > 0) else {
+            executor::yield_now().await;
+            return;
+        };
+        let nanos = u128::from(bytes as u64) * 1_000_000_000 / u128::from(rate);
+        let share = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).min(PAUSE_MAX);
+        let now = clock::now();
+        let from = self.0.get().filter(|next| *next > now).unwrap_or(now);
+        let next = from.after(share);
+        self.0.set(Some(next));
+        executor::sleep(next.since(now)).await;
+    }
+}
+
+/// The frames of one segment in order.
+pub(super) struct FrameReader {
+    shard: Rc<Shard>,
+    partition: Rc<Partition>,
+    log: LogId,
+    file: File,
+    /// Bytes at and after this position are not frames.
+    written: u64,
+    end: Offset,
+    position: u64,
+    next: Offset,
+    window: Chain,
+    worked: usize,
+}
+
+impl FrameReader {
+    /// Opens the segment at `base`, near the frame of `from`.
+    pub(super) async fn open(
+        shard: &Rc<Shard>,
+        partition: &Rc<Partition>,
+        base: Offset,
+        from: Offset,
+    ) -> Result<Self, Abandoned> {
+        shard.check_going_on(partition)?;
+        let (written, end, at, position, file) = {
+            let log = partition.log.borrow();
+            let segment = log.segments().find(|segment| segment.base == base);
+            let segment = segment.ok_or(Abandoned::Later)?;
+            let relative = from.get().saturating_sub(base.get());
+            let (at, position) = segment.index.floor(u32::try_from(relative).unwrap_or(u32::MAX));
+            (segment.written, segment.end, at, position, segment.file.clone())
+        };
+        let file = match file {
+            Some(file) => file,
+            None => {
+                let path = partition.directory.join(segment_name(base));
+                let opened = shard.disk.open_direct(&path, OpenMode::Direct).await;
+                // Retention may have been faster while keys are learned.
+                opened.map_err(|_| Abandoned::Later)?
+            }
+        };
+        Ok(Self {
+            shard: Rc::clone(shard),
+            partition: Rc::clone(partition),
+            log: partition.id,
+            file,
+            written,
+            end,
+            position: position.into(),
+            next: base.plus(at.into()),
+            window: Chain::at(0),
+            worked: 0,
+        })
+    }
+
+    /// The next frame, its payload checked; `None` behind the last.
+    pub(super) async fn next(&mut self) -> Result<Option<(BatchHeader, Vec<u8>)>, Abandoned> {
+        if self.next >= self.end {
+            return Ok(None);
+        }
+        let header = self.header().await?;
+        self.hold(header.frame_len()).await?;
+        let len = header.payload_len as usize;
+        let mut payload = Vec::with_capacity(len);
+        let held = self
+            .window
+            .extend_vec(self.position + HEADER_BYTES as u64, len, &mut payload);
+        if !held || verify_payload(&header, &payload).is_err() {
+            return Err(self.unreadable());
+        }
+        self.position += header.frame_len() as u64;
+        self.next = header.end_offset();
+        self.worked += header.frame_len();
+        if self.worked >= STRIDE_BYTES {
+            self.worked = 0;
+            executor::yield_now().await;
+        }
+        Ok(Some((header, payload)))
+    }
+
+    async fn header(&mut self) -> Result<BatchHeader, Abandoned> {
+        loop {
+            self.hold(HEADER_BYTES).await?;
+            let mut bytes = [0; HEADER_BYTES];
+            let held = self.window.copy_to(self.position, &mut bytes);
+            let header = BatchHeader::decode(&bytes).ok();
+            let header = header.filter(|h| held && h.log == self.log && h.base_offset == self.next);
+            if let Some(header) = header {
+                return Ok(header);
+            }
+            // After a restart appending went on at the next block.
+            let block = align_up(self.position);
+            if block == self.position {
+                return Err(self.unreadable());
+            }
+            self.position = block;
+        }
+    }
+
+    /// Bytes that are not what they should be: damage, or the file is another's by now.
+    fn unreadable(&self) -> Abandoned {
+        let log = self.partition.log.borrow();
+        let there = log.segments().any(|segment| segment.end == self.end);
+        if there {
+            Abandoned::Unreadable
+        } else {
+            Abandoned::Later
+        }
+    }
+
+    /// Makes the window hold `len` bytes from the position.
+    async fn hold(&mut self, len: usize) -> Result<(), Abandoned> {
+        if self.window.holds(self.position, len) {
+            return Ok(());
+        }
+        self.shard.check_going_on(&self.partition)?;
+        if self.position + len as u64 > self.written {
+            return Err(self.unreadable());
+        }
+        let start = align_down(self.position);
+        let need = align_up(self.position + len as u64) - start;
+        let end = (start + need.max(WINDOW_BYTES as u64)).min(align_up(self.written));
+        let bytes = usize::try_from(end - start).map_err(|_| Abandoned::Unreadable)?;
+        // The old window goes first: a window's worth of memory is all there is.
+        self.window = Chain::at(start);
+        let (chunks, pieces) = self.shard.cold_chunks(bytes).await;
+        let read = self.shard.disk.read(&self.file, start, pieces).await;
+        let read = read.map_err(|error| {
+            tracing::error!(%error, log = %self.log, "cannot read a segment to compact it");
+            Abandoned::Unreadable
+        })?;
+        self.window = Chain::of_read(start, chunks, read);
+        count(&self.shard.probe.compaction_read_bytes, read as u64);
+        self.shard
+            .pace
+            .pay(read, self.shard.cleaner.bytes_per_second)
+            .await;
+        if self.window.holds(self.position, len) {
+            Ok(())
+        } else {
+            Err(self.unreadable())
+        }
+    }
+}
+
+/// A new segment file, written front to back. Nothing is durable before [`finish`](Self::finish).
+pub(super) struct SegmentWriter {
+    shard: Rc<Shard>,
+    partition: Rc<Partition>,
+    file: File,
+    pending: Chain,
+    written: u64,
+}
+
+impl SegmentWriter {
+    /// Creates the file at `path`.
+    pub(super) async fn create(
+        shard: &Rc<Shard>,
+        partition: &Rc<Partition>,
+        path: &Path,
+    ) -> Result<Self, Abandoned> {
+        let file = shard.disk.open_direct(path, OpenMode::DirectCreate).await;
+        Ok(Self {
+            shard: Rc::clone(shard),
+            partition: Rc::clone(partition),
+            file: shard.judge(partition, "make a file to compact into in", file)?,
+            pending: Chain::at(0),
+            written: 0,
+        })
+    }
+
+    /// Takes `bytes`, all of them.
+    pub(super) async fn push(&mut self, bytes: &mut Vec<u8>) -> Result<(), Abandoned> {
+        for part in bytes.chunks(SLAB_BYTES) {
+            if self.pending.room() < part.len() {
+                let (chunks, _) = self.shard.cold_chunks(SLAB_BYTES).await;
+                for chunk in chunks {
+                    self.pending.push_chunk(chunk);
+                }
+            }
+            self.pending.append(part);
+            if self.pending.end() - self.written >= WINDOW_BYTES as u64 {
+                self.write(align_down(self.pending.end())).await?;
+            }
+        }
+        bytes.clear();
+        Ok(())
+    }
+
+    /// Writes the rest, to a whole block, and makes all of it durable. Gives the file and its length.
+    pub(super) async fn finish(mut self) -> Result<(File, u64), Abandoned> {
+        self.write(self.pending.end()).await?;
+        let synced = self.shard.disk.sync(&self.file).await;
+        self.shard
+            .judge(&self.partition, "sync a cleaned segment in", synced)?;
+        Ok((self.file, self.written))
+    }
+
+    async fn write(&mut self, until: u64) -> Result<(), Abandoned> {
+        if until == self.written {
+            return Ok(());
+        }
+        self.shard.check_going_on(&self.partition)?;
+        let pieces = self.pending.pieces(self.written, until);
+        let bytes: usize = pieces.iter().map(|piece| piece.len).sum();
+        let disk = &self.shard.disk;
+        let written = disk
+            .write(&self.file, self.written, pieces, WriteSync::None)
+            .await;
+        self.shard
+            .judge(&self.partition, "write a cleaned segment in", written)?;
+        self.written += bytes as u64;
+        while self.pending.evict_front(self.written) {}
+        count(&self.shard.probe.compaction_written_bytes, bytes as u64);
+        self.shard
+            .pace
+            .pay(bytes, self.shard.cleaner.bytes_per_second)
+            .await;
+        Ok(())
+    }
+}
+
+/// All bytes of a small file.
+pub(super) async fn read_whole(shard: &Rc<Shard>, path: &Path) -> io::Result<Vec<u8>> {
+    let file = shard.disk.open_direct(path, OpenMode::Direct).await?;
+    let mut bytes = Vec::new();
+    loop {
+        let (chunks, pieces) = shard.cold_chunks(SLAB_BYTES).await;
+        let read = shard.disk.read(&file, bytes.len() as u64, pieces).await?;
+        for chunk in chunks.iter().take(1) {
+            bytes.extend_from_slice(chunk.slice(0..read.min(chunk.len())));
+        }
+        if read < SLAB_BYTES {
+            return Ok(bytes);
+        }
+        if bytes.len() > INDEX_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+    }
+}
