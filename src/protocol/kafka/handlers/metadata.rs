@@ -179,6 +179,7 @@ fn topic_response<'a>(shard: &Shard, found: &'a Found<'_>) -> MetadataResponseTo
         Found::Topic(topic) => MetadataResponseTopic {
             name: Some(&topic.name),
             topic_id: topic.id,
+            is_internal: is_internal(&topic.name),
             partitions: (0..topic.partitions)
                 .map(|index| partition_response(shard, topic, index))
                 .collect(),
