@@ -62,6 +62,7 @@ class ConfluentClassic(Confluent):
     title = "confluent-kafka: classic groups"
     file = "confluent/classic.py"
     ci = True
+    slow = ("a_killed_member_is_missed",)
 
 
 class Confluent848(Confluent):
@@ -69,6 +70,7 @@ class Confluent848(Confluent):
     title = "confluent-kafka: KIP-848 groups"
     file = "confluent/next_generation.py"
     ci = True
+    slow = ("subscription_by_pattern",)
 
 
 class ConfluentAdmin(Confluent):
