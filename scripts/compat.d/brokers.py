@@ -106,8 +106,8 @@ class Corelog:
             "runtime.shards": options.shards,
             "memory": "512MiB",
             "group.initial_rebalance_delay": f"{REBALANCE_DELAY_MS}ms",
-            # As often as Kafka: a suite may produce records with stamps of 1970 and expect to read them.
-            "log.retention_check_interval": "5m",
+            "compaction.check_interval": "1s",
+            "group.consumer_heartbeat_interval": f"{HEARTBEAT_MS}ms",
             **suite.corelog_settings,
         }
         arguments = [self._binary, "serve", "--data-dir", directory / "data"]

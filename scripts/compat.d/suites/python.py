@@ -13,8 +13,8 @@ CONFLUENT = "2.16.1"
 KAFKA_PYTHON = "3.0.12"
 AIOKAFKA = "0.14.0"
 # What kafka-python's tests take the broker for. They compare it with what the client concludes from the versions of APIs:
-# Corelog has ListOffsets 11, which came with 4.2.
-TAKEN_FOR = {"kafka": "4.1.0", "corelog": "4.2.0"}
+# Corelog has DescribeLogDirs 5, which came with 4.3.
+TAKEN_FOR = {"kafka": "4.1.0", "corelog": "4.3.0"}
 
 
 SERVICE = """class ExternalService:
@@ -110,6 +110,8 @@ class KafkaPythonTests(Streamed):
     # Its own configuration of Kafka allows short sessions.
     kafka_settings = {"group.min.session.timeout.ms": 1000}
     corelog_settings = {"group.session_timeout_min": "1s"}
+    # A poll of its tests is to bring the records of all partitions at once, and the cluster is to have one broker.
+    one_broker = True
 
     def prepare(self, place):
         self._python = fetch.venv(
