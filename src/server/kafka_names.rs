@@ -46,7 +46,19 @@ fn fixed(config: &Config, shards: usize) -> BTreeMap<&'static str, String> {
             config.kafka.auto_create_topics.to_string(),
         ),
         ("connections.max.idle.ms", millis(config.kafka.idle_timeout)),
-        ("group.initial.rebalance.delay.ms", millis(group.initial_rebalance_delay)),
+        (
+            "group.consumer.heartbeat.interval.ms",
+            millis(group.consumer_heartbeat_interval),
+        ),
+        ("group.consumer.max.size", group.consumer_max_size.to_string()),
+        (
+            "group.consumer.session.timeout.ms",
+            millis(group.consumer_session_timeout),
+        ),
+        (
+            "group.initial.rebalance.delay.ms",
+            millis(group.initial_rebalance_delay),
+        ),
         ("group.max.session.timeout.ms", millis(group.session_timeout_max)),
         ("group.max.size", group.max_size.to_string()),
         ("group.min.session.timeout.ms", millis(group.session_timeout_min)),
@@ -61,6 +73,22 @@ fn fixed(config: &Config, shards: usize) -> BTreeMap<&'static str, String> {
         ("num.io.threads", threads.clone()),
         ("num.network.threads", threads),
         ("num.partitions", config.kafka.num_partitions.to_string()),
+        (
+            "offset.metadata.max.bytes",
+            group.offset_metadata_max.get().to_string(),
+        ),
+        (
+            "offsets.retention.check.interval.ms",
+            millis(group.offsets_retention_check_interval),
+        ),
+        (
+            "offsets.retention.minutes",
+            (group.offsets_retention.as_millis() / MINUTE_MS).to_string(),
+        ),
+        (
+            "offsets.topic.num.partitions",
+            group.offsets_partitions.to_string(),
+        ),
         (
             "producer.id.expiration.ms",
             millis(config.log.producer_id_expiration),
