@@ -13,7 +13,9 @@
 
 use corelog::base::{LogId, Offset, PartitionId, Timestamp, TopicId};
 use corelog::batch::records::{RecordsBuilder, RecordsView, aligned_copy};
-use corelog::batch::{BatchHeader, Compression, HEADER_BYTES, KafkaBatch, KafkaBatchBuilder, Placement};
+use corelog::batch::{
+    BatchHeader, Compression, HEADER_BYTES, KafkaBatch, KafkaBatchBuilder, Placement, TimestampType,
+};
 use corelog::protocol::kafka::header::RequestHeader;
 use corelog::protocol::kafka::messages::{
     Message as _, PartitionProduceData, ProduceRequest, TopicProduceData,
@@ -83,6 +85,7 @@ fn log() -> Log {
         segment_bytes: 1 << 30,
         index_interval_bytes: 32 * 1024,
         durability: Durability::Durable,
+        timestamp_type: TimestampType::CreateTime,
     };
     Log::empty(LOG, config)
 }

@@ -14,12 +14,16 @@ mod config;
 mod consume;
 pub mod consumer;
 pub mod format;
+mod generate;
+mod group;
 mod log;
+mod moment;
 mod output;
 mod produce;
 mod serve;
 mod topic;
 mod version;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
@@ -82,6 +86,8 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> Result<(), CliError>
         Command::Serve(args) => serve::run(&args),
         Command::Config { command } => config::run(&command, streams),
         Command::Topic { command } => topic::run(&command, streams),
+        Command::Group { command } => group::run(&command, streams),
+        Command::Generate { command } => generate::run(&command, streams),
         Command::Produce(args) => produce::run(&args, streams),
         Command::Consume(args) => consume::run(&args, streams),
         Command::Log { command } => log::run(&command, streams),

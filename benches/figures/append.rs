@@ -309,7 +309,6 @@ fn config(data: DataDir, image: Image, pool_found: Vec<(u64, PathBuf)>) -> Shard
             frame_timeout: Duration::from_secs(60),
             in_flight_max: 64,
             auto_create_topics: false,
-            topic_defaults: TopicDefaults::default(),
             num_partitions: 1,
         },
         data,

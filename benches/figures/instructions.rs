@@ -10,7 +10,7 @@ use crate::append::batch;
 use crate::client::produce;
 use crate::report::{Figure, Goal, Report};
 use corelog::base::{LogId, Offset, PartitionId, Timestamp, TopicId};
-use corelog::batch::KafkaBatch;
+use corelog::batch::{KafkaBatch, TimestampType};
 use corelog::protocol::kafka::api::ApiKey;
 use corelog::protocol::kafka::header::{RequestHeader, ResponseHeader};
 use corelog::protocol::kafka::messages::{
@@ -147,6 +147,7 @@ pub(crate) fn workload(count: u64) {
         segment_bytes: 1 << 30,
         index_interval_bytes: 32 * 1024,
         durability: Durability::Durable,
+        timestamp_type: TimestampType::CreateTime,
     };
     let mut log = Log::empty(log_id, config);
     let arena = Arena::new(64 << 20).expect("memory");

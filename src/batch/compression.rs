@@ -12,7 +12,7 @@
 //! On top come a decoder's fixed tables (zstd about 160 KiB, gzip 40 KiB) and, for lz4, its blocks
 //! ([`LZ4_SCRATCH_BYTES_MAX`]). zstd's window needs no memory here because it decodes straight into the output.
 //!
-//! Absent: compression levels (each codec's default, Kafka's choice too) and dictionaries (Kafka has none).
+//! Absent: levels of lz4, whose library has one, and dictionaries (Kafka has none).
 
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
@@ -54,12 +54,22 @@ pub enum DecompressError {
 /// If the codec's library cannot get the memory it needs.
 #[must_use]
 pub fn compress(codec: Compression, input: &[u8]) -> Vec<u8> {
+    compress_at(codec, None, input)
+}
+
+/// As [`compress`], at a level of the codec: gzip has 1 to 9 and zstd up to 22; what lies outside is taken for the nearest.
+/// The others have one level.
+///
+/// # Panics
+/// As [`compress`].
+#[must_use]
+pub fn compress_at(codec: Compression, level: Option<i32>, input: &[u8]) -> Vec<u8> {
     match codec {
         Compression::None => Ok(input.to_vec()),
-        Compression::Gzip => compress_gzip(input),
+        Compression::Gzip => compress_gzip(input, level),
         Compression::Snappy => compress_snappy(input),
         Compression::Lz4 => compress_lz4(input),
-        Compression::Zstd => zstd::bulk::compress(input, zstd::DEFAULT_COMPRESSION_LEVEL),
+        Compression::Zstd => zstd::bulk::compress(input, level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL)),
     }
     .expect("writing to memory fails only without memory")
 }
@@ -149,8 +159,11 @@ const fn first_guess(input_bytes: usize, cap: usize) -> usize {
     if guess < cap { guess } else { cap }
 }
 
-fn compress_gzip(input: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+fn compress_gzip(input: &[u8], level: Option<i32>) -> io::Result<Vec<u8>> {
+    let level = level.map_or_else(flate2::Compression::default, |level| {
+        flate2::Compression::new(level.clamp(1, GZIP_LEVEL_MAX).unsigned_abs())
+    });
+    let mut encoder = GzEncoder::new(Vec::new(), level);
     encoder.write_all(input)?;
     encoder.finish()
 }
@@ -274,6 +287,7 @@ const XERIAL_HEADER: [u8; 16] = *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
 const XERIAL_MAGIC_BYTES: usize = 8;
 const XERIAL_BLOCK_BYTES: usize = 32 << 10;
 const SNAPPY_EXPANSION_MAX: usize = 64;
+const GZIP_LEVEL_MAX: i32 = 9;
 const LZ4_FRAME_MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
 
 /// `ZSTD_error_dstSize_tooSmall` (70) as functions return it: error codes are negated sizes.

@@ -65,7 +65,7 @@ use thiserror::Error;
 use crate::base::{
     LeaderEpoch, LogId, Offset, PartitionId, ProducerEpoch, ProducerId, Timestamp, TopicId, crc32c,
 };
-use crate::batch::attributes::Attributes;
+use crate::batch::attributes::{Attributes, TimestampType};
 use crate::batch::kafka::KafkaBatch;
 
 /// Size of the header.
@@ -243,6 +243,13 @@ impl BatchHeader {
             contents: Contents::AsAppended,
             delete_horizon: None,
         }
+    }
+
+    /// Gives every record the broker's time, for topics with LogAppendTime. The payload of a native batch stays as it is:
+    /// readers go by the header. That of a Kafka batch must be stamped, too, and its new checksum recorded here.
+    pub fn stamp_append_time(&mut self, time: Timestamp) {
+        self.attributes = self.attributes.with_timestamp_type(TimestampType::LogAppendTime);
+        self.max_timestamp = time;
     }
 
     /// The 128 bytes, checksum included.

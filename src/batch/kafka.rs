@@ -29,6 +29,7 @@
 
 mod builder;
 mod cleaned;
+mod recompress;
 mod record;
 
 use std::borrow::Cow;
@@ -37,6 +38,7 @@ use thiserror::Error;
 
 pub use builder::{BuildError, KafkaBatchBuilder};
 pub use cleaned::{NO_TIMESTAMP, RewriteError, Span, gap, rewrite};
+pub use recompress::recompressed;
 pub use record::{Record, RecordError, RecordHeaders, Records};
 #[cfg(feature = "server")]
 pub(crate) use record::{put_varint, varint_bytes};
@@ -400,19 +402,17 @@ pub fn patch(bytes: &mut [u8], base_offset: Offset, epoch: LeaderEpoch) {
 }
 
 /// Gives every record of a batch the broker's time, in place: sets the timestamp type and the max timestamp, for
-/// topics with `message.timestamp.type=LogAppendTime`.
+/// topics with `message.timestamp.type=LogAppendTime`. `header` is the batch's, `records_bytes` the length of what follows
+/// it. Returns the new checksum.
 ///
-/// Both lie inside the checksum. Its sum is linear, so the new one follows from the old one and the changed 22
-/// bytes; the records are not read again and their damage, if any, stays visible. Call it before
-/// [`BatchHeader::for_kafka`](crate::batch::BatchHeader::for_kafka) takes the checksum over.
-///
-/// # Panics
-/// If `bytes` is shorter than a header: the caller stamps what [`KafkaBatch::parse`] accepted.
-pub fn stamp_append_time(bytes: &mut [u8], time: Timestamp) {
-    let (header, records) = bytes
-        .split_first_chunk_mut::<KAFKA_HEADER_BYTES>()
-        .expect("stamping needs a parsed batch");
-    let unchanged = KAFKA_HEADER_BYTES - MAX_TIMESTAMP_END + records.len();
+/// Both fields lie inside the checksum. Its sum is linear, so the new one follows from the old one and the changed 22
+/// bytes; the records are not read again and their damage, if any, stays visible.
+pub fn stamp_append_time(
+    header: &mut [u8; KAFKA_HEADER_BYTES],
+    records_bytes: usize,
+    time: Timestamp,
+) -> u32 {
+    let unchanged = KAFKA_HEADER_BYTES - MAX_TIMESTAMP_END + records_bytes;
     let unchanged = u64::try_from(unchanged).expect("a batch is shorter than 2^32 bytes");
     let sum = u32::from_be_bytes([header[17], header[18], header[19], header[20]]);
     // Appending the same tail to two heads differs by their sums alone: take the old head out, put the new in.
@@ -427,6 +427,7 @@ pub fn stamp_append_time(bytes: &mut [u8], time: Timestamp) {
         unchanged,
     );
     header[17..SUMMED_FROM].copy_from_slice(&sum.to_be_bytes());
+    sum
 }
 
 /// The 21 bytes that Kafka's checksum does not cover.

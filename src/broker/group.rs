@@ -6,6 +6,7 @@
 //! - [`request`] and [`error`]: what can be asked, what is answered, why something is refused.
 //! - [`coordinator`]: all groups of one partition of the offsets topic; what the shard holds.
 //! - [`classic`]: a group whose members agree among themselves.
+//! - [`consumer`]: a group of the next-generation protocol (KIP-848), whose members the broker assigns.
 //! - [`offsets`]: the committed offsets of a group.
 //! - [`record`]: what a change of a group looks like in the internal topic, in Kafka's own layout.
 //! - [`config`]: what an operator may set.
@@ -18,6 +19,7 @@
 
 pub mod classic;
 pub mod config;
+pub mod consumer;
 pub mod coordinator;
 pub mod error;
 pub mod offsets;

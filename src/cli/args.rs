@@ -1,4 +1,5 @@
-//! The grammar of the command line. Nothing here does anything.
+//! The grammar of the command line. Nothing here does anything. The commands about topics, groups and records have files of
+//! their own.
 //!
 //! `-o` chooses the output format of commands that list; for `consume`, where `-o` is the offset as in every Kafka
 //! tool, the long form `--output` chooses it.
@@ -8,11 +9,19 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::base::units::TimeSpan;
 use crate::server::config::load::Profile;
 use crate::server::config::{Advertise, Sources};
 
 use super::bench::BenchCommand;
-use super::format::Format;
+
+mod group;
+mod records;
+mod topic;
+
+pub use group::*;
+pub use records::*;
+pub use topic::*;
 
 /// A durable, thread-per-core message broker that speaks the Kafka protocol.
 #[derive(Debug, Parser)]
@@ -43,6 +52,12 @@ pub enum Command {
         #[command(subcommand)]
         command: TopicCommand,
     },
+    /// List, describe, move and delete consumer groups
+    Group {
+        /// What to do with groups.
+        #[command(subcommand)]
+        command: GroupCommand,
+    },
     /// Send the lines of standard input to a topic
     Produce(ProduceArgs),
     /// Print the records of a topic
@@ -64,6 +79,12 @@ pub enum Command {
         /// What to measure.
         #[command(subcommand)]
         command: BenchCommand,
+    },
+    /// Write shell completions and manual pages
+    Generate {
+        /// What to write.
+        #[command(subcommand)]
+        command: GenerateCommand,
     },
     /// Print the version and how it was built
     Version {
@@ -160,100 +181,12 @@ pub struct Connection {
 
 const DEFAULT_BROKERS: &str = "127.0.0.1:9092";
 
-/// What to do with topics.
-#[derive(Debug, Subcommand)]
-pub enum TopicCommand {
-    /// Create topics
-    Create(TopicCreate),
-    /// List topics
-    List(TopicList),
-    /// Show partitions, leaders, offsets and settings
-    Describe(TopicDescribe),
-    /// Delete topics and everything in them
-    Delete(TopicDelete),
-    /// Add partitions or change settings
-    Alter(TopicAlter),
-}
-
-/// `topic create`.
-#[derive(Debug, Args)]
-pub struct TopicCreate {
-    /// Names of the topics
-    #[arg(required = true, value_name = "NAME")]
-    pub names: Vec<String>,
-    /// Partitions of each; the broker's default if not given
-    #[arg(short, long, value_parser = clap::value_parser!(i32).range(1..))]
-    pub partitions: Option<i32>,
-    /// A setting of the topics, such as retention.ms=3600000; may be given many times
-    #[arg(short, long = "config", value_name = "KEY=VALUE")]
-    pub config: Vec<Assignment>,
-    /// Do not fail for topics that exist
-    #[arg(long)]
-    pub if_not_exists: bool,
-    /// Where to find a broker.
-    #[command(flatten)]
-    pub connection: Connection,
-    /// How to print the outcome
-    #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
-    pub output: OutputFormat,
-}
-
-/// `topic list`.
-#[derive(Debug, Args)]
-pub struct TopicList {
-    /// Show internal topics too
-    #[arg(long)]
-    pub internal: bool,
-    /// Where to find a broker.
-    #[command(flatten)]
-    pub connection: Connection,
-    /// How to print the list
-    #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
-    pub output: OutputFormat,
-}
-
-/// `topic describe`.
-#[derive(Debug, Args)]
-pub struct TopicDescribe {
-    /// Names of the topics
-    #[arg(required = true, value_name = "NAME")]
-    pub names: Vec<String>,
-    /// Where to find a broker.
-    #[command(flatten)]
-    pub connection: Connection,
-    /// How to print the description
-    #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
-    pub output: OutputFormat,
-}
-
-/// `topic delete`.
-#[derive(Debug, Args)]
-pub struct TopicDelete {
-    /// Names of the topics
-    #[arg(required = true, value_name = "NAME")]
-    pub names: Vec<String>,
-    /// Where to find a broker.
-    #[command(flatten)]
-    pub connection: Connection,
-    /// How to print the outcome
-    #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
-    pub output: OutputFormat,
-}
-
-/// `topic alter`.
-#[derive(Debug, Args)]
-pub struct TopicAlter {
-    /// Name of the topic
-    pub name: String,
-    /// Partitions it shall have; only more than it has
-    #[arg(short, long, required_unless_present = "config", value_parser = clap::value_parser!(i32).range(1..))]
-    pub partitions: Option<i32>,
-    /// A setting to change; may be given many times
-    #[arg(short, long = "config", value_name = "KEY=VALUE")]
-    pub config: Vec<Assignment>,
-    /// Where to find a broker.
-    #[command(flatten)]
-    pub connection: Connection,
+/// How a command that shows something repeats itself.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Watch {
+    /// Show it again every so often, until interrupted
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s")]
+    pub watch: Option<TimeSpan>,
 }
 
 /// A setting of a topic.
@@ -278,131 +211,6 @@ impl FromStr for Assignment {
         }
     }
 }
-
-/// `produce`.
-#[derive(Debug, Args)]
-pub struct ProduceArgs {
-    /// The topic
-    pub topic: String,
-    /// How a line becomes a record: %k key, %v value, between them what separates them
-    #[arg(short, long, default_value = "%v\\n")]
-    pub format: Format,
-    /// Key of every record
-    #[arg(short, long)]
-    pub key: Option<String>,
-    /// Compression of the batches
-    #[arg(short = 'z', long, value_enum, default_value_t = Codec::None)]
-    pub compression: Codec,
-    /// Partition of every record; else by key, and without a key in turn
-    #[arg(short, long, value_parser = clap::value_parser!(i32).range(0..))]
-    pub partition: Option<i32>,
-    /// Acknowledgements to wait for
-    #[arg(long, value_enum, default_value_t = Acks::All)]
-    pub acks: Acks,
-    /// Send without sequence numbers: a retry may then write a record twice
-    #[arg(long)]
-    pub no_idempotence: bool,
-    /// Where to find a broker.
-    #[command(flatten)]
-    pub connection: Connection,
-}
-
-/// How batches are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Codec {
-    /// Not at all
-    None,
-    /// gzip
-    Gzip,
-    /// Snappy
-    Snappy,
-    /// LZ4
-    Lz4,
-    /// Zstandard
-    Zstd,
-}
-
-/// Which acknowledgement a producer waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Acks {
-    /// Durable on every replica
-    All,
-    /// Durable on the leader
-    #[value(name = "1")]
-    Leader,
-    /// None: the record may be lost
-    #[value(name = "0")]
-    None,
-}
-
-/// `consume`.
-#[derive(Debug, Args)]
-pub struct ConsumeArgs {
-    /// The topic
-    pub topic: String,
-    /// Where to begin: start, end, an offset, -N (the last N of each partition) or @MILLISECONDS since 1970
-    #[arg(short, long, default_value = "start", allow_hyphen_values = true)]
-    pub offset: StartAt,
-    /// Stop after so many records
-    #[arg(short = 'n', long, value_name = "N")]
-    pub count: Option<u64>,
-    /// Stop at the end of the topic instead of waiting for more
-    #[arg(short = 'e', long)]
-    pub exit_at_end: bool,
-    /// How a record is printed: %v value, %k key, %o offset, %p partition, %t topic, %T timestamp in ms, %h headers
-    #[arg(short, long, default_value = "%v\\n")]
-    pub format: Format,
-    /// Only this partition
-    #[arg(short, long, value_parser = clap::value_parser!(i32).range(0..))]
-    pub partition: Option<i32>,
-    /// "json" prints one object a record instead of the format
-    #[arg(long, value_enum, conflicts_with = "format")]
-    pub output: Option<OutputFormat>,
-    /// Where to find a broker.
-    #[command(flatten)]
-    pub connection: Connection,
-}
-
-/// Where consuming begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartAt {
-    /// The first record there is.
-    Start,
-    /// What comes from now on.
-    End,
-    /// This offset, in every partition.
-    Offset(i64),
-    /// So many records before the end of each partition.
-    BeforeEnd(i64),
-    /// The first record with this timestamp (milliseconds since 1970) or a later one.
-    Timestamp(i64),
-}
-
-impl FromStr for StartAt {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = |digits: &str| {
-            let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-            digits
-                .parse::<i64>()
-                .ok()
-                .filter(|_| plain)
-                .ok_or_else(|| WRONG_START.to_owned())
-        };
-        match text {
-            "start" | "beginning" | "earliest" => Ok(Self::Start),
-            "end" | "latest" => Ok(Self::End),
-            _ => match (text.strip_prefix('@'), text.strip_prefix('-')) {
-                (Some(millis), _) => number(millis).map(Self::Timestamp),
-                (_, Some(count)) => number(count).map(Self::BeforeEnd),
-                _ => number(text).map(Self::Offset),
-            },
-        }
-    }
-}
-
-const WRONG_START: &str = "expected start, end, an offset, -N, or @ and milliseconds since 1970";
 
 /// What to do with the files of a stopped server.
 #[derive(Debug, Subcommand)]
@@ -429,6 +237,23 @@ pub enum LogCommand {
         /// How to print what was found
         #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
         output: OutputFormat,
+    },
+}
+
+/// What to write for shells and for `man`.
+#[derive(Debug, Subcommand)]
+pub enum GenerateCommand {
+    /// Completions, to standard output
+    Completions {
+        /// For which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Manual pages, one file a command
+    Man {
+        /// Where to; made if it is not there
+        #[arg(default_value = "man")]
+        directory: PathBuf,
     },
 }
 
@@ -496,25 +321,8 @@ mod tests {
     }
 
     #[test]
-    fn offsets_are_words_numbers_and_times() {
-        let cases = [
-            ("start", Ok(StartAt::Start)),
-            ("end", Ok(StartAt::End)),
-            ("42", Ok(StartAt::Offset(42))),
-            ("-5", Ok(StartAt::BeforeEnd(5))),
-            ("@1700000000000", Ok(StartAt::Timestamp(1_700_000_000_000))),
-            ("--5", Err(WRONG_START.to_owned())),
-            ("@", Err(WRONG_START.to_owned())),
-            ("99999999999999999999", Err(WRONG_START.to_owned())),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(text.parse(), expected, "{text}");
-        }
-    }
-
-    #[test]
     fn the_lines_of_the_manual_are_understood() {
-        let lines: [&[&str]; 11] = [
+        let lines: [&[&str]; 21] = [
             &[
                 "topic",
                 "create",
@@ -529,10 +337,39 @@ mod tests {
             &["topic", "list", "-o", "json"],
             &["topic", "describe", "a", "b"],
             &["topic", "delete", "a"],
-            &["topic", "alter", "a", "-p", "8"],
+            &[
+                "topic",
+                "alter",
+                "a",
+                "-c",
+                "retention.ms=1",
+                "--reset",
+                "segment.ms",
+            ],
+            &["topic", "add-partitions", "a", "--to", "8"],
+            &["topic", "add-partitions", "a", "--by", "1"],
+            &["topic", "trim", "a", "--before", "@-1h", "-p", "0", "--dry-run"],
+            &["topic", "describe", "a", "--watch"],
+            &["group", "list", "--watch=500ms", "-o", "json"],
+            &["group", "describe", "g"],
+            &[
+                "group",
+                "seek",
+                "g",
+                "--to",
+                "-5",
+                "-t",
+                "a",
+                "-t",
+                "b:0,3",
+                "--dry-run",
+            ],
+            &["group", "delete", "g", "h"],
             &["produce", "t", "-f", "%k:%v\\n", "-z", "lz4", "-p", "0"],
             &["consume", "t", "-o", "-5", "-n", "1", "-e", "-f", "%o %v\\n"],
             &["consume", "t", "-o", "@5", "--output", "json"],
+            &["consume", "t", "-g", "g", "-e"],
+            &["generate", "completions", "bash"],
             &["config", "show", "--origin", "--dev"],
             &["log", "dump", "a.log", "-n", "5", "--records", "-o", "json"],
             &["log", "verify"],
@@ -544,7 +381,11 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        let lines: [&[&str]; 6] = [
+        let lines: [&[&str]; 10] = [
+            &["topic", "add-partitions", "t"],
+            &["topic", "add-partitions", "t", "--by", "1", "--to", "2"],
+            &["group", "seek", "g"],
+            &["consume", "t", "-g", "g", "-o", "5"],
             &["topic", "create", "t", "-p", "0"],
             &["topic", "create"],
             &["topic", "alter", "t"],

@@ -5,36 +5,100 @@
 
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::args::{ConsumeArgs, OutputFormat};
+use super::args::{ConsumeArgs, OutputFormat, StartAt};
 use super::consumer::Consumer;
 use super::format::Printed;
 use super::topic::connect;
 use super::{CliError, Streams};
-use crate::client::kafka::ClientError;
+use crate::client::kafka::member::{Member, Standing};
+use crate::client::kafka::{Client, ClientError, Missing, pause};
+
+/// How long a member without partitions waits before it shows again that it is there.
+const UNASSIGNED_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &ConsumeArgs, streams: &mut Streams<'_>) -> Result<(), CliError> {
+    let client = connect(&args.connection)?;
     let mut left = args.count.unwrap_or(u64::MAX);
-    let mut consumer = Consumer::new(
-        connect(&args.connection)?,
-        &args.topic,
-        args.partition,
-        args.offset,
-    )?;
+    if let Some(group) = &args.group {
+        return run_in_group(args, group, client, &mut left, streams);
+    }
+    let mut consumer = Consumer::new(client, &args.topic, args.partition, args.offset)?;
     while left > 0 {
-        let flow = consumer.poll(&mut |record| {
-            print(args, streams.out, record).map_err(ClientError::Output)?;
-            left -= 1;
-            Ok(if left == 0 {
-                ControlFlow::Break(())
-            } else {
+        if round(args, &mut consumer, &mut left, streams)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Prints what one fetch brings; `Break` once there is no more to print.
+fn round(
+    args: &ConsumeArgs,
+    consumer: &mut Consumer,
+    left: &mut u64,
+    streams: &mut Streams<'_>,
+) -> Result<ControlFlow<()>, CliError> {
+    let flow = consumer.poll(&mut |record| {
+        print(args, streams.out, record).map_err(ClientError::Output)?;
+        *left -= 1;
+        Ok(if *left == 0 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    })?;
+    streams.out.flush()?;
+    Ok(if flow.is_break() || args.exit_at_end && consumer.at_end() {
+        ControlFlow::Break(())
+    } else {
+        ControlFlow::Continue(())
+    })
+}
+
+/// Prints as a member of a group. What was printed is committed before the group may give its partitions to another member,
+/// so a record is printed by two members only if one of them dies between printing and committing.
+fn run_in_group(
+    args: &ConsumeArgs,
+    group: &str,
+    mut client: Client,
+    left: &mut u64,
+    streams: &mut Streams<'_>,
+) -> Result<(), CliError> {
+    let mut member = Member::new(group, &args.topic);
+    while *left > 0 {
+        let partitions = member.join(&mut client)?;
+        let topic = client.topic(&args.topic, Missing::Fail)?;
+        let offsets = member.places(&mut client, &partitions)?;
+        let mut consumer = Consumer::at(client, topic, StartAt::Start, &offsets);
+        let mut committed = offsets;
+        let (flow, standing) = loop {
+            let flow = if committed.is_empty() {
+                // More members than partitions: nothing to read, and a place to keep.
+                pause(UNASSIGNED_PAUSE);
                 ControlFlow::Continue(())
-            })
-        })?;
-        streams.out.flush()?;
-        if flow.is_break() || args.exit_at_end && consumer.at_end() {
+            } else {
+                round(args, &mut consumer, left, streams)?
+            };
+            let now_at = consumer.offsets();
+            let standing = if now_at == committed {
+                member.heartbeat(consumer.client())?
+            } else {
+                member.commit(consumer.client(), &now_at)?
+            };
+            committed = now_at;
+            if flow.is_break() || standing == Standing::Rejoin {
+                break (flow, standing);
+            }
+        };
+        client = consumer.into_client();
+        if flow.is_break() {
+            if standing == Standing::Member {
+                member.leave(&mut client)?;
+            }
             break;
         }
     }

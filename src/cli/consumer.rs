@@ -2,7 +2,7 @@
 //!
 //! One fetch is in flight to each leader; their answers are taken in turn. Records below the asked-for offset (a batch
 //! may begin earlier) and control batches are skipped. A batch whose checksum does not hold is an error and never
-//! printed. Absent: groups, transactions (uncommitted records are shown), and partitions that are added while it reads.
+//! printed. Groups are `super::consume`'s matter. Absent: transactions (uncommitted records are shown), and partitions that are added while it reads.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -66,26 +66,52 @@ impl Consumer {
             None => topic.partitions.keys().copied().collect(),
         };
         let starts = starts(&mut client, &topic.name, start)?;
-        let places = wanted
+        let offsets = wanted
             .into_iter()
-            .map(|index| {
-                (
-                    index,
-                    Place {
-                        next: starts.get(&index).copied().unwrap_or(0),
-                        end: None,
-                    },
-                )
-            })
+            .map(|index| (index, starts.get(&index).copied().unwrap_or(0)))
             .collect();
-        let pauses = Pauses::new(client.patience());
-        Ok(Self {
+        Ok(Self::at(client, topic, start, &offsets))
+    }
+
+    /// A reader of the partitions in `offsets`, each from its offset. `start` says what becomes of a partition whose offset
+    /// is gone: [`StartAt::Start`] begins at the first record there is, anything else is an error.
+    pub fn at(client: Client, topic: Topic, start: StartAt, offsets: &BTreeMap<i32, i64>) -> Self {
+        let places = offsets.iter().map(|(index, offset)| {
+            (
+                *index,
+                Place {
+                    next: *offset,
+                    end: None,
+                },
+            )
+        });
+        Self {
+            pauses: Pauses::new(client.patience()),
+            places: places.collect(),
             client,
             topic,
             start,
-            places,
-            pauses,
-        })
+        }
+    }
+
+    /// The next offset to show, by partition.
+    #[must_use]
+    pub fn offsets(&self) -> BTreeMap<i32, i64> {
+        self.places
+            .iter()
+            .map(|(index, place)| (*index, place.next))
+            .collect()
+    }
+
+    /// The client, between polls.
+    pub fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// Ends reading and gives the client back.
+    #[must_use]
+    pub fn into_client(self) -> Client {
+        self.client
     }
 
     /// Whether every partition has been read to where it ended in the broker's last answer.
@@ -183,7 +209,11 @@ impl Consumer {
 }
 
 /// The offset to begin at, by partition.
-fn starts(client: &mut Client, topic: &str, start: StartAt) -> Result<BTreeMap<i32, i64>, ClientError> {
+pub(super) fn starts(
+    client: &mut Client,
+    topic: &str,
+    start: StartAt,
+) -> Result<BTreeMap<i32, i64>, ClientError> {
     let first = client.offsets(topic, TIMESTAMP_EARLIEST)?;
     let end = client.offsets(topic, TIMESTAMP_LATEST)?;
     let mut at = match start {

@@ -1,14 +1,21 @@
 //! The little language of `-f`: how a record is printed, and how a line becomes a record.
 //!
 //! `%v` value, `%k` key, `%o` offset, `%p` partition, `%t` topic, `%T` timestamp in milliseconds, `%h` headers as
-//! `name=value,name=value`, `%%` a percent sign; `\n \t \r \0 \\ \xNN`. Everything is bytes: a value that is not UTF-8
-//! comes out as it went in. A null key or value prints as nothing.
+//! `name=value,name=value`, `%V` and `%K` bytes of value and key (-1 for null), `%%` a percent sign;
+//! `\n \t \r \0 \\ \xNN`. Everything is bytes: a value that is not UTF-8 comes out as it went in, and a null prints as nothing.
+//! A field may say how it is written: `%v{hex}` and `%v{base64}` (also of `%k`), `%T{iso}`.
 //!
-//! Reading is the reverse for `%k` and `%v` only. A record is a line; what stands between two fields separates them at
-//! its first occurrence, and the last field takes the rest of the line.
+//! Reading is the reverse for `%k` and `%v` only, in hex and base64 too. A record is a line; what stands between two fields
+//! separates them at its first occurrence, and the last field takes the rest of the line.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::moment;
 
 /// A parsed `-f`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,15 +27,58 @@ enum Piece {
     Field(FieldOf),
 }
 
+/// How the bytes of a key or value are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    Raw,
+    Hex,
+    Base64,
+}
+
+impl Style {
+    fn write(self, bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Raw => out.write_all(bytes),
+            Self::Hex => bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}")),
+            Self::Base64 => out.write_all(BASE64.encode(bytes).as_bytes()),
+        }
+    }
+
+    /// The bytes that were written like this; `None` if they were not.
+    fn read(self, text: &[u8]) -> Option<Cow<'_, [u8]>> {
+        match self {
+            Self::Raw => Some(Cow::Borrowed(text)),
+            Self::Hex => read_hex(text).map(Cow::Owned),
+            Self::Base64 => BASE64.decode(text).ok().map(Cow::Owned),
+        }
+    }
+}
+
+fn read_hex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| {
+        char::from(*byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
+    let (pairs, rest) = text.as_chunks::<2>();
+    let bytes = pairs
+        .iter()
+        .map(|[high, low]| Some(digit(high)? << 4 | digit(low)?));
+    bytes.collect::<Option<Vec<u8>>>().filter(|_| rest.is_empty())
+}
+
 /// What can stand behind a `%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FieldOf {
-    Key,
-    Value,
+    Key(Style),
+    Value(Style),
+    KeyBytes,
+    ValueBytes,
     Offset,
     Partition,
     Topic,
     Timestamp,
+    TimestampIso,
     Headers,
 }
 
@@ -56,12 +106,17 @@ impl Format {
     pub fn print(&self, out: &mut dyn Write, record: &Printed<'_>) -> io::Result<()> {
         self.0.iter().try_for_each(|piece| match piece {
             Piece::Literal(bytes) => out.write_all(bytes),
-            Piece::Field(FieldOf::Key) => out.write_all(record.key.unwrap_or_default()),
-            Piece::Field(FieldOf::Value) => out.write_all(record.value.unwrap_or_default()),
+            Piece::Field(FieldOf::Key(style)) => style.write(record.key.unwrap_or_default(), out),
+            Piece::Field(FieldOf::Value(style)) => style.write(record.value.unwrap_or_default(), out),
+            Piece::Field(FieldOf::KeyBytes) => print_length(out, record.key),
+            Piece::Field(FieldOf::ValueBytes) => print_length(out, record.value),
             Piece::Field(FieldOf::Offset) => write!(out, "{}", record.offset),
             Piece::Field(FieldOf::Partition) => write!(out, "{}", record.partition),
             Piece::Field(FieldOf::Topic) => out.write_all(record.topic.as_bytes()),
             Piece::Field(FieldOf::Timestamp) => write!(out, "{}", record.timestamp),
+            Piece::Field(FieldOf::TimestampIso) => {
+                out.write_all(moment::to_text(record.timestamp).as_bytes())
+            }
             Piece::Field(FieldOf::Headers) => print_headers(out, record.headers),
         })
     }
@@ -78,8 +133,8 @@ impl Format {
                     field_before = false;
                     continue;
                 }
-                Piece::Field(FieldOf::Key) => 0,
-                Piece::Field(FieldOf::Value) => 1,
+                Piece::Field(FieldOf::Key(_)) => 0,
+                Piece::Field(FieldOf::Value(_)) => 1,
                 Piece::Field(_) => return Err(FormatError::OnlyKeyAndValue),
             };
             if field_before || seen[slot] {
@@ -93,6 +148,13 @@ impl Format {
         } else {
             Err(FormatError::NoValue)
         }
+    }
+}
+
+fn print_length(out: &mut dyn Write, bytes: Option<&[u8]>) -> io::Result<()> {
+    match bytes {
+        Some(bytes) => write!(out, "{}", bytes.len()),
+        None => out.write_all(b"-1"),
     }
 }
 
@@ -126,13 +188,13 @@ fn strip_line_end(pieces: &mut Vec<Piece>) {
 pub struct LineReader(Vec<Piece>);
 
 /// A line as a record: key, if the format has one, and value.
-pub type Split<'a> = (Option<&'a [u8]>, &'a [u8]);
+pub type Split<'a> = (Option<Cow<'a, [u8]>>, Cow<'a, [u8]>);
 
 impl LineReader {
     /// Key and value of `line`, which has no line end; `None` if the line does not look like the format.
     #[must_use]
     pub fn read<'a>(&self, line: &'a [u8]) -> Option<Split<'a>> {
-        let (mut key, mut value) = (None, &line[..0]);
+        let (mut key, mut value) = (None, Cow::Borrowed(&line[..0]));
         let mut rest = line;
         let mut pieces = self.0.iter().peekable();
         while let Some(piece) = pieces.next() {
@@ -150,8 +212,9 @@ impl LineReader {
             let (taken, after) = rest.split_at(end);
             rest = after;
             match field {
-                FieldOf::Key => key = Some(taken),
-                _ => value = taken,
+                FieldOf::Key(style) => key = Some(style.read(taken)?),
+                FieldOf::Value(style) => value = style.read(taken)?,
+                _ => return None,
             }
         }
         rest.is_empty().then_some((key, value))
@@ -160,7 +223,9 @@ impl LineReader {
     /// Whether the format has a key.
     #[must_use]
     pub fn has_key(&self) -> bool {
-        self.0.contains(&Piece::Field(FieldOf::Key))
+        self.0
+            .iter()
+            .any(|piece| matches!(piece, Piece::Field(FieldOf::Key(_))))
     }
 }
 
@@ -172,8 +237,11 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// A `%` with something unknown behind it.
-    #[error("%{0} is not a field: use %v %k %o %p %t %T %h, or %% for a percent sign")]
+    #[error("%{0} is not a field: use %v %k %V %K %o %p %t %T %h, or %% for a percent sign")]
     UnknownField(char),
+    /// A field written in a way it cannot be.
+    #[error("%{0} cannot be written as {{{1}}}: %v and %k take hex or base64, %T takes iso")]
+    UnknownStyle(char, String),
     /// A `\` with something unknown behind it.
     #[error("\\{0} is not an escape: use \\n \\t \\r \\0 \\\\ or \\xNN")]
     UnknownEscape(char),
@@ -199,7 +267,7 @@ impl FromStr for Format {
         let mut chars = text.chars();
         while let Some(c) = chars.next() {
             match c {
-                '%' => match field(chars.next().ok_or(FormatError::Unfinished)?)? {
+                '%' => match field(chars.next().ok_or(FormatError::Unfinished)?, &mut chars)? {
                     Some(field) => pieces.push(Piece::Field(field)),
                     None => literal(&mut pieces, b"%"),
                 },
@@ -218,15 +286,44 @@ fn literal(pieces: &mut Vec<Piece>, bytes: &[u8]) {
     }
 }
 
-/// The field a letter names; `None` for the percent sign itself.
-fn field(letter: char) -> Result<Option<FieldOf>, FormatError> {
+/// The field a letter and what is in braces behind it name; `None` for the percent sign itself.
+fn field(letter: char, chars: &mut std::str::Chars<'_>) -> Result<Option<FieldOf>, FormatError> {
+    // Only fields that have styles take braces: `{` behind any other is a character like all others.
+    let styled = matches!(letter, 'v' | 'k' | 'T')
+        .then(|| style(chars))
+        .transpose()?
+        .flatten();
+    Ok(Some(match (letter, styled.as_deref()) {
+        ('v', None) => FieldOf::Value(Style::Raw),
+        ('v', Some("hex")) => FieldOf::Value(Style::Hex),
+        ('v', Some("base64")) => FieldOf::Value(Style::Base64),
+        ('k', None) => FieldOf::Key(Style::Raw),
+        ('k', Some("hex")) => FieldOf::Key(Style::Hex),
+        ('k', Some("base64")) => FieldOf::Key(Style::Base64),
+        ('T', None) => FieldOf::Timestamp,
+        ('T', Some("iso")) => FieldOf::TimestampIso,
+        (letter, Some(style)) => return Err(FormatError::UnknownStyle(letter, style.to_owned())),
+        (letter, None) => return plain_field(letter),
+    }))
+}
+
+/// What is in the braces that follow, if any follow.
+fn style(chars: &mut std::str::Chars<'_>) -> Result<Option<String>, FormatError> {
+    let Some(inside) = chars.as_str().strip_prefix('{') else {
+        return Ok(None);
+    };
+    let (style, rest) = inside.split_once('}').ok_or(FormatError::Unfinished)?;
+    *chars = rest.chars();
+    Ok(Some(style.to_owned()))
+}
+
+fn plain_field(letter: char) -> Result<Option<FieldOf>, FormatError> {
     Ok(Some(match letter {
-        'v' => FieldOf::Value,
-        'k' => FieldOf::Key,
+        'K' => FieldOf::KeyBytes,
+        'V' => FieldOf::ValueBytes,
         'o' => FieldOf::Offset,
         'p' => FieldOf::Partition,
         't' => FieldOf::Topic,
-        'T' => FieldOf::Timestamp,
         'h' => FieldOf::Headers,
         '%' => return Ok(None),
         other => return Err(FormatError::UnknownField(other)),
@@ -283,21 +380,27 @@ mod tests {
         );
         assert_eq!(printed("100%% \\x41\\t\\\\é"), "100% A\t\\é");
         assert_eq!(printed(""), "");
+        assert_eq!(
+            printed("%k{hex} %k{base64} %K %V %v{hex} %T{iso} %o{hex}"),
+            "6b6579 a2V5 3 -1  2023-11-14T22:13:20Z 42{hex}"
+        );
     }
 
     #[test]
     fn mistakes_are_named() {
         let error = |text: &str| text.parse::<Format>().unwrap_err();
         assert_eq!(error("%z"), FormatError::UnknownField('z'));
+        assert_eq!(error("%v{oct}"), FormatError::UnknownStyle('v', "oct".to_owned()));
+        assert_eq!(error("%T{hex}"), FormatError::UnknownStyle('T', "hex".to_owned()));
         assert_eq!(error("\\q"), FormatError::UnknownEscape('q'));
         assert_eq!(error("\\xzz"), FormatError::UnknownEscape('x'));
-        for unfinished in ["%", "\\", "\\x4", "\\x4é"] {
+        for unfinished in ["%", "\\", "\\x4", "\\x4é", "%v{hex"] {
             assert_eq!(error(unfinished), FormatError::Unfinished, "{unfinished}");
         }
     }
 
-    fn read<'a>(format: &str, line: &'a str) -> Option<(Option<&'a str>, &'a str)> {
-        let text = |bytes| std::str::from_utf8(bytes).unwrap();
+    fn read(format: &str, line: &str) -> Option<(Option<String>, String)> {
+        let text = |bytes: Cow<'_, [u8]>| String::from_utf8(bytes.into_owned()).unwrap();
         let reader = format.parse::<Format>().unwrap().reader().unwrap();
         reader
             .read(line.as_bytes())
@@ -306,14 +409,19 @@ mod tests {
 
     #[test]
     fn lines_are_read_as_asked() {
-        assert_eq!(read("%v\\n", "a:b"), Some((None, "a:b")));
-        assert_eq!(read("%v", ""), Some((None, "")));
-        assert_eq!(read("%k:%v\\n", "a:b:c"), Some((Some("a"), "b:c")));
-        assert_eq!(read("%k:%v", ":"), Some((Some(""), "")));
+        let split = |key: Option<&str>, value: &str| Some((key.map(str::to_owned), value.to_owned()));
+        assert_eq!(read("%v\\n", "a:b"), split(None, "a:b"));
+        assert_eq!(read("%v", ""), split(None, ""));
+        assert_eq!(read("%k:%v\\n", "a:b:c"), split(Some("a"), "b:c"));
+        assert_eq!(read("%k:%v", ":"), split(Some(""), ""));
         assert_eq!(read("%k:%v", "no separator"), None);
-        assert_eq!(read("<%v> %k", "<x> y"), Some((Some("y"), "x")));
+        assert_eq!(read("<%v> %k", "<x> y"), split(Some("y"), "x"));
         assert_eq!(read("<%v>", "<x> y"), None);
         assert_eq!(read("<%v>", "x>"), None);
+        assert_eq!(read("%k{hex} %v{base64}", "6b4B aGk="), split(Some("kK"), "hi"));
+        for wrong in ["6b4 aGk=", "6x aGk=", "6b aGk", "+b aGk="] {
+            assert_eq!(read("%k{hex} %v{base64}", wrong), None, "{wrong}");
+        }
     }
 
     #[test]
@@ -327,8 +435,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_reads_back(key in "[^\t\n]{0,20}", value in "[^\n]{0,20}") {
-            let format: Format = "%k\\t%v\\n".parse().unwrap();
+        fn what_is_printed_reads_back(key in "[^\t\n]{0,20}", value in "[^\n]{0,20}", style in 0usize..3) {
+            let format = ["%k\\t%v\\n", "%k{hex}\\t%v{hex}\\n", "%k{base64}\\t%v{base64}\\n"][style];
+            let format: Format = format.parse().unwrap();
             let record = Printed {
                 topic: "", partition: 0, offset: 0, timestamp: 0,
                 key: Some(key.as_bytes()), value: Some(value.as_bytes()), headers: &[],
@@ -336,7 +445,8 @@ mod tests {
             let mut line = Vec::new();
             format.print(&mut line, &record).unwrap();
             prop_assert_eq!(line.pop(), Some(b'\n'));
-            prop_assert_eq!(format.reader().unwrap().read(&line), Some((Some(key.as_bytes()), value.as_bytes())));
+            let split = (Some(Cow::Borrowed(key.as_bytes())), Cow::Borrowed(value.as_bytes()));
+            prop_assert_eq!(format.reader().unwrap().read(&line), Some(split));
         }
 
         #[test]

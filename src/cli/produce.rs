@@ -7,7 +7,7 @@
 use std::io::BufRead;
 
 use crate::base::Timestamp;
-use crate::batch::Compression;
+use crate::batch::{Compression, RecordHeader};
 use crate::runtime::clock::wall_ms;
 
 use super::args::{Acks, Codec, ProduceArgs};
@@ -24,10 +24,15 @@ pub(super) fn run(args: &ProduceArgs, streams: &mut Streams<'_>) -> Result<(), C
         ));
     }
     let producer = Producer::new(connect(&args.connection)?, &args.topic, options(args))?;
+    let headers = args.headers.iter();
     Sender {
         producer,
         lines,
         key: args.key.as_deref().map(str::as_bytes),
+        headers: headers
+            .map(|one| RecordHeader::new(&one.key, one.value.as_bytes()))
+            .collect(),
+        empty: if args.null { Empty::Null } else { Empty::Value },
         line: 0,
     }
     .send_all(streams.input)
@@ -68,8 +73,19 @@ struct Sender<'a> {
     producer: Producer,
     lines: LineReader,
     key: Option<&'a [u8]>,
+    headers: Vec<RecordHeader<'a>>,
+    empty: Empty,
     /// The line last read, counted from 1.
     line: u64,
+}
+
+/// What an empty value of a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Empty {
+    /// A value of no bytes.
+    Value,
+    /// Null: a tombstone.
+    Null,
 }
 
 impl Sender<'_> {
@@ -128,7 +144,13 @@ impl Sender<'_> {
                 self.line
             )));
         };
-        Ok(self.producer.push(key.or(self.key), Some(value), now)?)
+        let is_null = self.empty == Empty::Null && value.is_empty();
+        Ok(self.producer.push(
+            key.as_deref().or(self.key),
+            (!is_null).then_some(&*value),
+            &self.headers,
+            now,
+        )?)
     }
 }
 
@@ -183,6 +205,8 @@ mod tests {
             producer,
             lines,
             key: None,
+            headers: Vec::new(),
+            empty: Empty::Value,
             line: 0,
         };
         sender.send_all(&mut small_reads).unwrap();

@@ -1,4 +1,4 @@
-//! `corelog topic`: create, list, describe, delete and alter topics.
+//! `corelog topic`: create, list, describe, delete, alter, grow and trim topics.
 
 use serde_json::{Value, json};
 
@@ -6,21 +6,25 @@ use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::messages::{SOURCE_DEFAULT, SOURCE_TOPIC, TIMESTAMP_EARLIEST, TIMESTAMP_LATEST};
 
 use super::args::{
-    Assignment, Connection, OutputFormat, TopicAlter, TopicCommand, TopicCreate, TopicDelete, TopicDescribe,
-    TopicList,
+    Assignment, Connection, OutputFormat, StartAt, TopicAddPartitions, TopicAlter, TopicCommand, TopicCreate,
+    TopicDelete, TopicDescribe, TopicList, TopicTrim,
 };
+use super::consumer::starts;
 use super::output::Listing;
+use super::watch::repeat;
 use super::{CliError, Streams};
 use crate::client::kafka::error::describe;
-use crate::client::kafka::{Client, ClientError, Missing, NewTopic, Outcome, Patience};
+use crate::client::kafka::{Client, ClientError, Effect, Missing, NewTopic, Outcome, Patience};
 
 pub(super) fn run(command: &TopicCommand, streams: &mut Streams<'_>) -> Result<(), CliError> {
     match command {
         TopicCommand::Create(args) => create(args, streams),
-        TopicCommand::List(args) => list(args, streams),
-        TopicCommand::Describe(args) => describe_topics(args, streams),
+        TopicCommand::List(args) => repeat(args.watch, streams, |streams| list(args, streams)),
+        TopicCommand::Describe(args) => repeat(args.watch, streams, |streams| describe_topics(args, streams)),
         TopicCommand::Delete(args) => delete(args, streams),
         TopicCommand::Alter(args) => alter(args),
+        TopicCommand::AddPartitions(args) => add_partitions(args),
+        TopicCommand::Trim(args) => trim(args, streams),
     }
 }
 
@@ -47,7 +51,7 @@ fn delete(args: &TopicDelete, streams: &mut Streams<'_>) -> Result<(), CliError>
 }
 
 /// One line a topic; fails if one of them did.
-fn print_outcomes(
+pub(super) fn print_outcomes(
     outcomes: &[Outcome],
     done: &str,
     output: OutputFormat,
@@ -187,14 +191,86 @@ fn source(source: i8) -> &'static str {
 }
 
 fn alter(args: &TopicAlter) -> Result<(), CliError> {
+    let set = args
+        .config
+        .iter()
+        .map(|one| (one.key.clone(), Some(one.value.clone())));
+    let reset = args.reset.iter().map(|key| (key.clone(), None));
+    let changes: Vec<_> = set.chain(reset).collect();
+    Ok(connect(&args.connection)?.alter_topic(&args.name, &changes, effect(args.dry_run))?)
+}
+
+fn add_partitions(args: &TopicAddPartitions) -> Result<(), CliError> {
     let mut client = connect(&args.connection)?;
-    if let Some(count) = args.partitions {
-        client.create_partitions(&args.name, count)?;
+    let count = match (args.to, args.by) {
+        (Some(count), _) => count,
+        (None, more) => {
+            let topic = client.topic(&args.name, Missing::Fail)?;
+            let now = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+            now.saturating_add(more.unwrap_or(0))
+        }
+    };
+    Ok(client.create_partitions(&args.name, count, effect(args.dry_run))?)
+}
+
+/// What a `--dry-run` comes to.
+pub(super) fn effect(dry_run: bool) -> Effect {
+    if dry_run { Effect::None } else { Effect::Change }
+}
+
+/// Deletes what is before a place, and shows where each partition begins now and began before.
+fn trim(args: &TopicTrim, streams: &mut Streams<'_>) -> Result<(), CliError> {
+    if args.before == StartAt::Start {
+        return Err(CliError::Usage("nothing is before the start".to_owned()));
     }
-    if !args.config.is_empty() {
-        client.alter_topic(&args.name, &pairs(&args.config))?;
+    let mut client = connect(&args.connection)?;
+    let begun = client.offsets(&args.name, TIMESTAMP_EARLIEST)?;
+    let mut targets = starts(&mut client, &args.name, args.before)?;
+    targets.retain(|partition, _| args.partition.is_none_or(|only| only == *partition));
+    if let (Some(partition), true) = (args.partition, targets.is_empty()) {
+        return Err(ClientError::NoSuchPartition {
+            topic: args.name.clone(),
+            partition,
+            count: begun.len(),
+        }
+        .into());
     }
-    Ok(())
+    // Going back is no deletion.
+    for (partition, target) in &mut targets {
+        *target = begun.get(partition).copied().unwrap_or(0).max(*target);
+    }
+    let outcome = match effect(args.dry_run) {
+        Effect::None => targets
+            .iter()
+            .map(|(partition, start)| (*partition, (*start, 0)))
+            .collect(),
+        Effect::Change => client.delete_records(&args.name, &targets)?,
+    };
+    let mut listing = Listing::new(&["partition", "start_before", "start", "status"]);
+    let mut refused = false;
+    for (partition, (start, code)) in &outcome {
+        let status = match (code, effect(args.dry_run)) {
+            (0, Effect::Change) => "trimmed".to_owned(),
+            (0, Effect::None) => "would be trimmed".to_owned(),
+            (code, _) => describe(*code, None),
+        };
+        refused |= *code != 0;
+        listing.push([
+            json!(partition),
+            json!(begun.get(partition)),
+            json!(start),
+            json!(status),
+        ]);
+    }
+    listing.print(args.output, streams.out)?;
+    if refused {
+        Err(CliError::Failed(format!(
+            "{} was not trimmed everywhere",
+            args.name
+        )))
+    } else {
+        Ok(())
+    }
 }
 
 fn pairs(assignments: &[Assignment]) -> Vec<(String, String)> {
@@ -229,7 +305,7 @@ mod tests {
         assert!(out.contains("TOPIC_ALREADY_EXISTS"), "{out}");
         assert_eq!(topic(&["create", "a", "--if-not-exists"]).0, 0);
         assert_eq!(
-            topic(&["alter", "a", "-p", "3"]),
+            topic(&["add-partitions", "a", "--by", "1"]),
             (0, String::new(), String::new())
         );
         let (code, out, _) = topic(&["describe", "a"]);

@@ -6,11 +6,14 @@
 //!
 //! [`Client`] finds brokers and asks them; [`producer`] stands on it, and the consumer of `cli::consume`. Retrying is safe for what is
 //! retried: questions, and produce requests that carry sequence numbers. Absent on purpose: background threads,
-//! connection pools, consumer groups, authentication.
+//! connection pools, authentication. Consumer groups: [`groups`] asks about them, [`member`] is in one.
 
 mod admin;
+mod assignment;
 pub mod connection;
 pub mod error;
+pub mod groups;
+pub mod member;
 #[cfg(test)]
 pub(crate) mod peer;
 pub mod producer;
@@ -24,7 +27,7 @@ use crate::protocol::kafka::messages::{
     MetadataResponseTopic, Request,
 };
 
-pub use admin::{NewTopic, Outcome, TopicConfig};
+pub use admin::{Effect, NewTopic, Outcome, TopicConfig};
 pub use connection::{Address, Connection};
 pub use error::ClientError;
 
@@ -254,6 +257,19 @@ impl Client {
         Ok(topics)
     }
 
+    /// Node ids of the brokers answers have named.
+    fn nodes(&self) -> Vec<i32> {
+        self.brokers.keys().copied().collect()
+    }
+
+    /// Takes over where one broker is.
+    fn meet(&mut self, node: i32, address: Address) {
+        if self.brokers.get(&node) != Some(&address) {
+            self.connections.remove(&node);
+            self.brokers.insert(node, address);
+        }
+    }
+
     /// Takes over a list of brokers; connections to brokers that moved are dropped.
     fn learn(&mut self, brokers: BTreeMap<i32, Address>) {
         let known = std::mem::replace(&mut self.brokers, brokers);
@@ -378,7 +394,7 @@ impl Pauses {
     clippy::disallowed_methods,
     reason = "the command line has no shard to stall and nothing else to do"
 )]
-fn pause(duration: Duration) {
+pub(crate) fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 
@@ -453,7 +469,7 @@ mod tests {
         );
         let again = client.create_topics(&[new]).unwrap();
         assert_eq!(again[0].code, ErrorCode::TopicAlreadyExists.code());
-        client.create_partitions("t", 3).unwrap();
+        client.create_partitions("t", 3, Effect::Change).unwrap();
         let topic = client.topic("t", Missing::Fail).unwrap();
         assert_eq!(topic.partitions.len(), 3);
         assert_eq!(

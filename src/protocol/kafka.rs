@@ -9,7 +9,8 @@
 //! command line client does the reverse, and the tests hold both against an independent codec.
 //!
 //! **The door.** [`door`] accepts, one session per connection reads frames and answers in order, `dispatch` is the
-//! one table from API to handler, `handlers` has one file per API, and `map` turns the broker's errors into codes.
+//! one table from API to handler, `handlers` has one file per API, `fetch_session` remembers what
+//! consumers fetch, and `map` turns the broker's errors into codes.
 //!
 //! **Absent.** What is inside record batches (they pass through as bytes), authentication, groups, transactions.
 
@@ -18,6 +19,7 @@ mod call;
 mod dispatch;
 pub mod door;
 pub mod errors;
+mod fetch_session;
 mod handlers;
 pub mod header;
 mod map;

@@ -14,10 +14,10 @@ use super::catalog::{Catalog, make_places};
 use super::checks;
 use super::config::{self, Config};
 use super::control::Control;
+use super::kafka_names;
 use super::lock::DataLock;
 use super::{ServeError, checks::Report};
-use crate::base::ShardId;
-use crate::broker::topic::TopicDefaults;
+use crate::base::{LeaderEpoch, LogId, ShardId};
 use crate::protocol::door::ConnectionLimit;
 use crate::protocol::{kafka, native};
 use crate::runtime::clock::{self, Mono};
@@ -54,8 +54,11 @@ const BIND_RETRY: Duration = Duration::from_millis(10);
 /// Polling below this many cores takes time from the clients beside the broker.
 const CORES_FOR_POLLING: usize = 4;
 
+/// Leader epochs of logs, from all shards.
+type Epochs = Arc<std::collections::HashMap<LogId, LeaderEpoch>>;
+
 enum Event {
-    ShardReady(Result<(), String>),
+    ShardReady(Result<Vec<(LogId, LeaderEpoch)>, String>),
     DiskFailed(String),
     ShardEnded(String),
 }
@@ -84,7 +87,8 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     make_places(&data)?;
     let lock = DataLock::take(&data)?;
     raise_open_files();
-    let catalog = Catalog::open(&data, topic_defaults(config), config.kafka.num_partitions)?;
+    let broker = kafka_names::broker_config(config, cores.len());
+    let catalog = Catalog::open(&data, broker, config.kafka.num_partitions)?;
     let sockets = Sockets::bind(config, cores.len())?;
     let clean = marker::take(&data.marker())?.map(Arc::new);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -113,7 +117,7 @@ struct Start<'a> {
     report: Report,
     catalog: Catalog,
     sockets: Sockets,
-    clean: Option<Arc<std::collections::HashMap<crate::base::LogId, marker::CleanEnd>>>,
+    clean: Option<Arc<std::collections::HashMap<LogId, marker::CleanEnd>>>,
     begun: Mono,
 }
 
@@ -149,9 +153,10 @@ impl Start<'_> {
             self.data.clone(),
             self.config.log.min_free_bytes.get(),
         );
+        let mut epochs = std::collections::HashMap::new();
         for _ in 0..shards {
             match happened.recv().await {
-                Some(Event::ShardReady(Ok(()))) => {}
+                Some(Event::ShardReady(Ok(own))) => epochs.extend(own),
                 Some(Event::ShardReady(Err(problem)) | Event::ShardEnded(problem)) => {
                     return Err(ServeError::Shard(problem));
                 }
@@ -187,9 +192,10 @@ impl Start<'_> {
             memory_bytes: self.config.memory.get(),
         };
         let begun = self.begun;
+        let epochs = Arc::new(epochs);
         for starter in starters {
             // A shard that ended meanwhile is reported by its own event.
-            let _ended = starter.send(());
+            let _ended = starter.send(Arc::clone(&epochs));
         }
         admin::start(admin_listener, facts, std::rc::Rc::clone(&control), move || {
             clock::now().since(begun)
@@ -293,7 +299,6 @@ impl Start<'_> {
                 frame_timeout: config.kafka.frame_timeout.get(),
                 in_flight_max: config.kafka.in_flight_max as usize,
                 auto_create_topics: config.kafka.auto_create_topics,
-                topic_defaults: topic_defaults(config),
                 num_partitions: config.kafka.num_partitions,
             },
             data: self.data.clone(),
@@ -333,7 +338,7 @@ impl Start<'_> {
         port: Port<Message>,
         connections: ConnectionLimit,
         events: mpsc::UnboundedSender<Event>,
-    ) -> Result<tokio::sync::oneshot::Sender<()>, ServeError> {
+    ) -> Result<tokio::sync::oneshot::Sender<Epochs>, ServeError> {
         let options = ShardOptions {
             name: format!("shard-{index}"),
             core: self.cores[usize::from(index)],
@@ -345,7 +350,7 @@ impl Start<'_> {
         let thread = executor::spawn_shard(&options, move || async move {
             let shard = match Shard::start(shard, port) {
                 Ok(shard) => {
-                    let _ended = ready.send(Event::ShardReady(Ok(())));
+                    let _ended = ready.send(Event::ShardReady(Ok(shard.own_epochs())));
                     shard
                 }
                 Err(error) => {
@@ -353,9 +358,10 @@ impl Start<'_> {
                     return;
                 }
             };
-            if executor::from_afar(started).await.is_err() {
+            let Ok(epochs) = executor::from_afar(started).await else {
                 return;
-            }
+            };
+            shard.set_epochs(epochs);
             for socket in kafka {
                 let (listener, shard) = (socket.into_listener(), std::rc::Rc::clone(&shard));
                 executor::spawn(kafka::door::serve(listener, shard, connections.clone()));
@@ -397,7 +403,7 @@ async fn end_badly(event: Option<Event>) -> std::convert::Infallible {
         Some(Event::ShardEnded(problem) | Event::ShardReady(Err(problem))) => {
             exit_after(EXIT_SHARD_PANICKED, &problem).await
         }
-        Some(Event::ShardReady(Ok(()))) | None => exit_after(EXIT_SHARD_PANICKED, "a shard ended").await,
+        Some(Event::ShardReady(Ok(_))) | None => exit_after(EXIT_SHARD_PANICKED, "a shard ended").await,
     }
 }
 
@@ -523,21 +529,6 @@ fn poll_mode(config: &Config, shards: usize) -> PollMode {
     }
 }
 
-fn topic_defaults(config: &Config) -> TopicDefaults {
-    TopicDefaults {
-        segment_bytes: config.log.segment_bytes.get(),
-        retention_bytes: config
-            .log
-            .retention_bytes
-            .0
-            .map(crate::base::units::ByteSize::get),
-        retention: config.log.retention_ms.0.map(crate::base::units::TimeSpan::get),
-        max_message_bytes: u32::try_from(config.log.max_message_bytes.get()).unwrap_or(u32::MAX),
-        index_interval_bytes: config.log.index_interval_bytes.get(),
-        relaxed_sync_interval: config.log.relaxed_sync_interval.get(),
-    }
-}
-
 fn group_settings(config: &config::GroupConfig) -> GroupSettings {
     GroupSettings {
         config: crate::broker::group::config::GroupConfig {
@@ -547,10 +538,19 @@ fn group_settings(config: &config::GroupConfig) -> GroupSettings {
             size_max: config.max_size,
             offsets_retention: config.offsets_retention.get(),
             offset_metadata_bytes_max: u32::try_from(config.offset_metadata_max.get()).unwrap_or(u32::MAX),
+            consumer: crate::broker::group::consumer::ConsumerGroupConfig {
+                session_timeout_ms: millis(config.consumer_session_timeout.get()),
+                heartbeat_interval_ms: millis(config.consumer_heartbeat_interval.get()),
+                size_max: config.consumer_max_size,
+            },
         },
         topic_partitions: config.offsets_partitions,
         expiry_interval: config.offsets_retention_check_interval.get(),
     }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// Raises the soft limit on open files to the hard one: every connection and active segment needs one.

@@ -5,6 +5,7 @@
 //! topics/<name>         {"id": uuid, "partitions": n, "configs": {key: value}}
 //! deleting/<topic id>   {"name": text}        a deleted topic whose files are not gone yet
 //! producer-ids          {"next": n}           first producer id nobody has
+//! broker-configs/<scope> {"configs": {key: value}}    set at run time for all brokers ("cluster") or for this one ("node")
 //! ```
 //!
 //! **Order of steps, and what a crash between them leaves.** Creating makes the directories first, then commits: a crash
@@ -14,10 +15,12 @@
 //! topic and tombstone is never touched.
 
 use crate::base::TopicId;
+use crate::broker::broker_config::{self, BrokerConfig, BrokerConfigError, Scope};
+use crate::broker::config_change::{Alteration, NotAList};
 use crate::broker::image::Image;
 use crate::broker::meta_store::{self, Expected, LocalMetaStore, MetaStore, Txn};
-use crate::broker::topic::{self, PARTITIONS_MAX, Topic, TopicDefaults, TopicError};
-use crate::shard::request::{ControlError, NewTopic};
+use crate::broker::topic::{self, PARTITIONS_MAX, Topic, TopicError};
+use crate::shard::request::{AlterConfigs, ConfigResource, ControlError, ControlReply, NewTopic};
 use crate::storage;
 use crate::storage::layout::{DataDir, parent};
 use crate::storage::marker::sync_directory;
@@ -48,6 +51,11 @@ struct TopicRecord {
 }
 
 #[derive(Serialize, Deserialize)]
+struct BrokerConfigsRecord {
+    configs: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
 struct TombstoneRecord {
     name: String,
 }
@@ -62,7 +70,6 @@ struct ProducerIdsRecord {
 pub struct Catalog {
     store: LocalMetaStore,
     data: DataDir,
-    defaults: TopicDefaults,
     default_partitions: u32,
     image: Arc<Image>,
     cluster_id: String,
@@ -73,22 +80,17 @@ impl Catalog {
     ///
     /// # Errors
     /// The store's or the file system's.
-    pub fn open(
-        data: &DataDir,
-        defaults: TopicDefaults,
-        default_partitions: u32,
-    ) -> Result<Self, CatalogError> {
+    pub fn open(data: &DataDir, broker: BrokerConfig, default_partitions: u32) -> Result<Self, CatalogError> {
         let store = LocalMetaStore::open(&data.meta())?;
         let mut catalog = Self {
             store,
             data: data.clone(),
-            defaults,
             default_partitions,
             image: Arc::new(Image::default()),
             cluster_id: String::new(),
         };
         catalog.cluster_id = catalog.load_or_make_cluster_id()?;
-        catalog.image = Arc::new(catalog.load_image()?);
+        catalog.image = Arc::new(catalog.load_image(broker)?);
         catalog.finish_deletions()?;
         for topic in catalog.image.topics() {
             make_directories(data, &topic.name, topic.partitions)?;
@@ -122,24 +124,23 @@ impl Catalog {
         Ok(id)
     }
 
-    fn load_image(&self) -> Result<Image, CatalogError> {
+    fn load_image(&self, mut broker: BrokerConfig) -> Result<Image, CatalogError> {
+        for scope in Scope::ALL {
+            let key = broker_configs_key(scope);
+            if let Some(item) = self.store.get(&key) {
+                let record: BrokerConfigsRecord = parse(&key, &item.value)?;
+                broker = broker.with(scope, record.configs);
+            }
+        }
         let mut image = Image::default();
+        image.set_broker(Arc::new(broker));
         for (key, item) in self.store.range("topics/") {
             let record: TopicRecord = parse(key, &item.value)?;
-            image.put(self.topic(&key["topics/".len()..], &record));
+            let topic = made_topic(&key["topics/".len()..], &record, image.broker());
+            image.put(topic);
         }
         image.revision = self.store.revision().get();
         Ok(image)
-    }
-
-    fn topic(&self, name: &str, record: &TopicRecord) -> Topic {
-        Topic {
-            name: name.into(),
-            id: TopicId::new(record.id.into_bytes()),
-            partitions: record.partitions,
-            overrides: record.configs.clone(),
-            settings: topic::settings(&record.configs, &self.defaults),
-        }
     }
 
     fn finish_deletions(&mut self) -> Result<(), CatalogError> {
@@ -170,6 +171,10 @@ impl Catalog {
         if self.image.topic(&new.name).is_some() {
             return Err(ControlError::TopicExists(new.name.clone()));
         }
+        if let Some(taken) = self.image.colliding(&new.name) {
+            let message = format!("topic {:?} collides with the existing topic {taken:?}", new.name);
+            return Err(ControlError::InvalidName(message));
+        }
         let partitions = new.partitions.unwrap_or(self.default_partitions);
         self.check_partitions(partitions, partitions)?;
         topic::check_overrides(&new.configs).map_err(invalid_config)?;
@@ -192,7 +197,7 @@ impl Catalog {
     /// # Errors
     /// What is wrong with the request, or the store's.
     pub fn set_partitions(&mut self, name: &str, partitions: u32) -> Result<Arc<Topic>, ControlError> {
-        let topic = self.known(name)?;
+        let topic = self.clients_own(name)?;
         if partitions <= topic.partitions {
             let message = format!(
                 "topic {name:?} has {} partitions; it can only grow",
@@ -205,25 +210,67 @@ impl Catalog {
         self.replace(&topic, partitions, topic.overrides.clone())
     }
 
-    /// Sets and removes explicit configuration.
+    /// Changes explicit configuration, or says whether it could.
     ///
     /// # Errors
     /// What is wrong with the request, or the store's.
-    pub fn alter(
-        &mut self,
-        name: &str,
-        changes: &[(String, Option<String>)],
-    ) -> Result<Arc<Topic>, ControlError> {
-        let topic = self.known(name)?;
-        let mut overrides = topic.overrides.clone();
-        for (key, value) in changes {
-            match value {
-                Some(value) => overrides.insert(key.clone(), value.clone()),
-                None => overrides.remove(key),
-            };
+    pub fn alter(&mut self, request: &AlterConfigs) -> Result<ControlReply, ControlError> {
+        match &request.resource {
+            ConfigResource::Topic(name) => {
+                let topic = self.known(name)?;
+                let overrides = self.altered_topic(&topic, &request.alteration)?;
+                if request.validate_only || overrides == topic.overrides {
+                    return Ok(ControlReply::Altered);
+                }
+                self.replace(&topic, topic.partitions, overrides)
+                    .map(ControlReply::Topic)
+            }
+            ConfigResource::Broker(scope) => {
+                let values = self.altered_broker(*scope, &request.alteration)?;
+                if !request.validate_only && values != *self.image.broker().set(*scope) {
+                    self.set_broker(*scope, values)?;
+                }
+                Ok(ControlReply::Altered)
+            }
         }
+    }
+
+    fn altered_topic(
+        &self,
+        topic: &Topic,
+        alteration: &Alteration,
+    ) -> Result<BTreeMap<String, String>, ControlError> {
+        let broker = self.image.broker();
+        let overrides = alteration
+            .apply(&topic.overrides, |key| broker.topic_list(key, &topic.overrides))
+            .map_err(not_a_list)?;
         topic::check_overrides(&overrides).map_err(invalid_config)?;
-        self.replace(&topic, topic.partitions, overrides)
+        Ok(overrides)
+    }
+
+    fn altered_broker(
+        &self,
+        scope: Scope,
+        alteration: &Alteration,
+    ) -> Result<BTreeMap<String, String>, ControlError> {
+        let broker = self.image.broker();
+        let values = alteration
+            .apply(broker.set(scope), |key| broker.list(scope, key))
+            .map_err(not_a_list)?;
+        broker_config::check(&values).map_err(invalid_broker_config)?;
+        Ok(values)
+    }
+
+    fn set_broker(&mut self, scope: Scope, configs: BTreeMap<String, String>) -> Result<(), ControlError> {
+        let record = to_json(&BrokerConfigsRecord {
+            configs: configs.clone(),
+        });
+        let txn = Txn::new().put(broker_configs_key(scope), record);
+        self.store.commit(txn).map_err(store_error)?;
+        let mut image = Image::clone(&self.image);
+        image.set_broker(Arc::new(BrokerConfig::clone(image.broker()).with(scope, configs)));
+        self.set_image(image);
+        Ok(())
     }
 
     /// Removes a topic from the catalogue; its files are still there. See the module for the steps that follow.
@@ -231,7 +278,7 @@ impl Catalog {
     /// # Errors
     /// Unknown topic, or the store's.
     pub fn delete(&mut self, name: &str) -> Result<Arc<Topic>, ControlError> {
-        let topic = self.known(name)?;
+        let topic = self.clients_own(name)?;
         let tombstone = to_json(&TombstoneRecord {
             name: name.to_owned(),
         });
@@ -304,6 +351,14 @@ impl Catalog {
             .ok_or_else(|| ControlError::UnknownTopic(name.to_owned()))
     }
 
+    /// The topic of that name, if clients may do with it as they like.
+    fn clients_own(&self, name: &str) -> Result<Arc<Topic>, ControlError> {
+        if topic::is_internal(name) {
+            return Err(ControlError::InternalTopic(name.to_owned()));
+        }
+        self.known(name)
+    }
+
     fn check_partitions(&self, partitions: u32, more: u32) -> Result<(), ControlError> {
         if partitions == 0 || partitions > PARTITIONS_MAX {
             return Err(ControlError::InvalidPartitions(format!(
@@ -335,7 +390,8 @@ impl Catalog {
 
     fn put(&mut self, name: &str, record: &TopicRecord) -> Arc<Topic> {
         let mut image = Image::clone(&self.image);
-        image.put(self.topic(name, record));
+        let topic = made_topic(name, record, image.broker());
+        image.put(topic);
         self.set_image(image);
         Arc::clone(self.image.topic(name).expect("it was just put"))
     }
@@ -409,6 +465,33 @@ fn store_error(error: meta_store::Error) -> ControlError {
 
 fn storage_error(error: storage::Error) -> ControlError {
     ControlError::Storage(error.to_string())
+}
+
+fn made_topic(name: &str, record: &TopicRecord, broker: &BrokerConfig) -> Topic {
+    Topic {
+        name: name.into(),
+        id: TopicId::new(record.id.into_bytes()),
+        partitions: record.partitions,
+        overrides: record.configs.clone(),
+        settings: broker.topic_settings(&record.configs),
+    }
+}
+
+fn broker_configs_key(scope: Scope) -> String {
+    format!("broker-configs/{}", scope.name())
+}
+
+fn not_a_list(error: NotAList) -> ControlError {
+    ControlError::InvalidConfig(error.to_string())
+}
+
+fn invalid_broker_config(error: BrokerConfigError) -> ControlError {
+    match error {
+        BrokerConfigError::Unknown(_) => ControlError::InvalidConfig(error.to_string()),
+        BrokerConfigError::Fixed(_) | BrokerConfigError::Value { .. } => {
+            ControlError::InvalidBrokerConfig(error.to_string())
+        }
+    }
 }
 
 fn invalid_config(error: TopicError) -> ControlError {

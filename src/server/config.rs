@@ -191,6 +191,12 @@ section! {
         offsets_retention_check_interval: TimeSpan = TimeSpan::from_secs(600), "duration";
         /// Longest note a client may add to an offset.
         offset_metadata_max: ByteSize = ByteSize::kib(4), "size";
+        /// A member of a group of the newer protocol (KIP-848) that is silent for so long is gone.
+        consumer_session_timeout: TimeSpan = TimeSpan::from_secs(45), "duration";
+        /// How often members of such groups are told to report.
+        consumer_heartbeat_interval: TimeSpan = TimeSpan::from_secs(5), "duration";
+        /// Most members of such a group.
+        consumer_max_size: u32 = 2_147_483_647, "count";
     }
 }
 

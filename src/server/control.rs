@@ -124,7 +124,15 @@ impl Control {
             ControlRequest::SetPartitions { name, partitions } => {
                 catalog.set_partitions(&name, partitions)?
             }
-            ControlRequest::AlterConfigs { name, changes } => catalog.alter(&name, &changes)?,
+            ControlRequest::AlterConfigs(request) => {
+                let before = catalog.image();
+                let reply = catalog.alter(&request)?;
+                if !Arc::ptr_eq(&before, &catalog.image()) {
+                    self.publish(&catalog).await;
+                    tracing::info!(resource = ?request.resource, change = ?request.alteration, "configuration changed");
+                }
+                return Ok(reply);
+            }
             ControlRequest::DeleteTopic(name) => {
                 let topic = catalog.delete(&name)?;
                 self.publish(&catalog).await;
@@ -161,7 +169,7 @@ impl Control {
     }
 
     /// Sends a request to one thread and waits for its answer.
-    async fn ask(&self, to: Peer, body: Body) -> Option<Body> {
+    pub(super) async fn ask(&self, to: Peer, body: Body) -> Option<Body> {
         let (answer, waiting) = oneshot::channel();
         let call = self.next_call.get();
         self.next_call.set(call + 1);
@@ -173,7 +181,7 @@ impl Control {
     }
 
     /// Sends a request to every shard and waits for all answers.
-    async fn ask_all(&self, body: impl Fn() -> Body) -> Vec<Body> {
+    pub(super) async fn ask_all(&self, body: impl Fn() -> Body) -> Vec<Body> {
         let asked: Vec<_> = (0..self.shards)
             .map(|shard| Box::pin(self.ask(Peer::new(shard), body())))
             .collect();
@@ -198,6 +206,12 @@ impl Control {
             })
             .collect();
         (stats.len() == usize::from(self.shards)).then_some(stats)
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        self.shards
     }
 
     /// The topics now.

@@ -10,8 +10,8 @@ use super::request::{FrameBytes, ProduceError, ProducePart, Produced};
 use super::stages::BatchStamps;
 use super::{Shard, count};
 use crate::base::stages::Path;
-use crate::base::{LogId, Offset};
-use crate::batch::Encoding;
+use crate::base::{LogId, Offset, Timestamp};
+use crate::batch::{Encoding, TimestampType};
 use crate::broker::producer_state::{self, SequenceError, Verdict};
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::local::OneShot;
@@ -30,6 +30,8 @@ pub(crate) struct Ticket {
     pub(crate) partition: Rc<Partition>,
     base: Offset,
     pub(crate) end: Offset,
+    /// Where the topic's records are stamped by the broker, this batch's stamp.
+    append_time: Option<Timestamp>,
     pub(crate) origin: Origin,
     /// What its ack means: durable or relaxed.
     pub(crate) path: Path,
@@ -68,6 +70,7 @@ impl Ticket {
         Ok(Produced {
             base_offset: self.base,
             log_start: self.partition.log.borrow().start(),
+            append_time: self.append_time,
             stamps: BatchStamps {
                 path: self.path,
                 routed: self.routed,
@@ -222,14 +225,17 @@ impl Shard {
         else {
             return Some(Err(ProduceError::UnknownPartition));
         };
-        let path = match partition.log.borrow().config().durability {
+        let config = partition.log.borrow().config();
+        let path = match config.durability {
             Durability::Durable => Path::Durable,
             Durability::Relaxed => Path::Relaxed,
         };
-        let ticket = |base, end, origin| Ticket {
+        let stamps = config.timestamp_type == TimestampType::LogAppendTime;
+        let ticket = |base, end, timestamp, origin| Ticket {
             partition: Rc::clone(&partition),
             base,
             end,
+            append_time: stamps.then_some(timestamp),
             origin,
             path,
             routed: Mono::default(),
@@ -245,9 +251,10 @@ impl Shard {
                 Ok(Verdict::Duplicate {
                     base_offset,
                     last_offset,
-                    ..
+                    timestamp,
                 }) => {
-                    return Some(Ok(ticket(base_offset, last_offset.plus(1), Origin::Repeated)));
+                    let end = last_offset.plus(1);
+                    return Some(Ok(ticket(base_offset, end, timestamp, Origin::Repeated)));
                 }
                 Err(error) => return Some(Err(map_sequence(error))),
             }
@@ -268,7 +275,7 @@ impl Shard {
             let placement = producer_state::Placement {
                 base_offset: appended.base,
                 last_offset: Offset::new(appended.end.get() - 1),
-                timestamp: batch.max_timestamp(),
+                timestamp: if stamps { now } else { batch.max_timestamp() },
             };
             partition
                 .producers
@@ -285,7 +292,7 @@ impl Shard {
             self.published(&partition);
         }
         self.drive(&partition);
-        Some(Ok(ticket(appended.base, appended.end, Origin::Appended)))
+        Some(Ok(ticket(appended.base, appended.end, now, Origin::Appended)))
     }
 
     /// Remembers that a partition holds cached bytes.

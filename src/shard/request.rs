@@ -2,9 +2,12 @@
 
 use crate::base::{LeaderEpoch, LogId, Offset, ProducerId, Timestamp};
 use crate::batch::Encoding;
+use crate::broker::broker_config::Scope;
+use crate::broker::config_change::Alteration;
 use crate::broker::group::error::GroupError;
 use crate::broker::group::request::{GroupReply, GroupRequest, ListedGroup};
 use crate::broker::image::Image;
+pub use crate::broker::producer_state::ProducerReport;
 use crate::runtime::clock::Mono;
 use crate::storage::read::ReadFormat;
 use std::collections::BTreeMap;
@@ -33,6 +36,8 @@ pub struct Produced {
     pub base_offset: Offset,
     /// First readable offset of the log.
     pub log_start: Offset,
+    /// The time the broker gave its records, where the topic's are stamped by the broker.
+    pub append_time: Option<Timestamp>,
     /// When it went through its stages.
     pub stamps: super::stages::BatchStamps,
 }
@@ -69,6 +74,8 @@ pub struct ReadPart {
     pub offset: Offset,
     /// Stop before exceeding this, except for the first batch where [`ReadLimits`] allows it.
     pub max_bytes: usize,
+    /// Epoch of the last record the reader has, if it wants to know whether its log parts from ours.
+    pub last_epoch: Option<LeaderEpoch>,
 }
 
 /// Bounds over all parts of a read.
@@ -102,6 +109,9 @@ pub struct PartRead {
     pub next: Offset,
     /// Present unless the partition is unknown.
     pub bounds: Option<Bounds>,
+    /// Where the reader's log parts from ours, when [`ReadPart::last_epoch`] shows that it does: the last epoch both
+    /// know, and its end here. There are no records then.
+    pub diverging: Option<(LeaderEpoch, Offset)>,
 }
 
 /// Why a partition could not be read.
@@ -161,6 +171,24 @@ pub struct OffsetAnswer {
     pub bounds: Bounds,
 }
 
+/// What admin tools ask about logs of a shard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Inspection {
+    /// Bytes of these.
+    Sizes(Vec<LogId>),
+    /// Producers of these.
+    Producers(Vec<LogId>),
+}
+
+/// To [`Inspection`], in its order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Inspected {
+    /// Bytes, `None` for a log that is not there.
+    Sizes(Vec<Option<u64>>),
+    /// Producers, `None` for a log that is not there.
+    Producers(Vec<Option<Vec<ProducerReport>>>),
+}
+
 /// A topic to create.
 #[derive(Clone, Debug)]
 pub struct NewTopic {
@@ -170,6 +198,26 @@ pub struct NewTopic {
     pub partitions: Option<u32>,
     /// Its explicit configuration.
     pub configs: BTreeMap<String, String>,
+}
+
+/// A change of configuration.
+#[derive(Clone, Debug)]
+pub struct AlterConfigs {
+    /// Of what.
+    pub resource: ConfigResource,
+    /// What to change.
+    pub alteration: Alteration,
+    /// Only say whether it would be accepted.
+    pub validate_only: bool,
+}
+
+/// What has a configuration that can be changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ConfigResource {
+    /// The topic of that name.
+    Topic(String),
+    /// The broker.
+    Broker(Scope),
 }
 
 /// A change to metadata, carried out by the control thread. When it is answered, every shard has the new image.
@@ -186,13 +234,8 @@ pub enum ControlRequest {
         /// The new total.
         partitions: u32,
     },
-    /// Change a topic's explicit configuration: `None` removes a key.
-    AlterConfigs {
-        /// The topic.
-        name: String,
-        /// Keys to set or remove.
-        changes: Vec<(String, Option<String>)>,
-    },
+    /// Change the explicit configuration of a topic or of the broker.
+    AlterConfigs(AlterConfigs),
     /// A block of fresh producer ids.
     ProducerIds,
 }
@@ -204,6 +247,8 @@ pub enum ControlReply {
     Topic(Arc<crate::broker::topic::Topic>),
     /// Ids for the asker alone.
     ProducerIds(Range<i64>),
+    /// The configuration is changed, or would be.
+    Altered,
 }
 
 /// Why a metadata change was refused.
@@ -221,9 +266,15 @@ pub enum ControlError {
     /// Too many, too few, or fewer than there are.
     #[error("{0}")]
     InvalidPartitions(String),
+    /// The broker's own topic: not for clients to make, grow or delete.
+    #[error("topic {0:?} is the broker's own")]
+    InternalTopic(String),
     /// A config key or value is not acceptable.
     #[error("{0}")]
     InvalidConfig(String),
+    /// The broker's configuration cannot be changed like that.
+    #[error("{0}")]
+    InvalidBrokerConfig(String),
     /// The metadata store cannot write.
     #[error("the metadata store failed: {0}")]
     Storage(String),
@@ -265,6 +316,10 @@ pub enum Body {
     Offsets(Vec<(LogId, OffsetQuery)>),
     /// To [`Body::Offsets`].
     OffsetsDone(Vec<Result<OffsetAnswer, ReadFailure>>),
+    /// Look at logs of yours.
+    Inspect(Inspection),
+    /// To [`Body::Inspect`].
+    Inspected(Inspected),
     /// Move the starts of these logs: to the offset, or to the high watermark.
     Trim(Vec<(LogId, Option<Offset>)>),
     /// To [`Body::Trim`]: where they start now.
@@ -295,10 +350,14 @@ pub enum Body {
     ListGroups,
     /// To [`Body::ListGroups`].
     GroupsListed(Result<Vec<ListedGroup>, GroupError>),
-    /// From the control thread: members and committed offsets of your groups, please.
-    GroupNumbers,
-    /// To [`Body::GroupNumbers`].
-    GroupNumbersDone(Vec<super::coordinator::view::GroupNumbers>),
+    /// From the control thread: how far your logs and your groups have got.
+    Numbers,
+    /// To [`Body::Numbers`].
+    NumbersDone(Box<super::numbers::Numbers>),
+    /// From the control thread: when was the record at each of these offsets appended?
+    AppendTimes(Vec<(LogId, Offset)>),
+    /// To [`Body::AppendTimes`], in order; none where there is no such record (any more).
+    AppendTimesDone(Vec<Option<Timestamp>>),
     /// Done, nothing to say.
     Ack,
 }

@@ -312,6 +312,7 @@ mod tests {
         Produced {
             base_offset: Offset::new(0),
             log_start: Offset::new(0),
+            append_time: None,
             stamps: BatchStamps {
                 path,
                 routed: at(40),

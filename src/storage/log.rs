@@ -23,7 +23,7 @@ use super::index::SegmentSummary;
 use super::segment::{Segment, next_capacity, same_capacity};
 use crate::base::{LeaderEpoch, LogId, Offset, Timestamp};
 use crate::batch::kafka::{self, KAFKA_HEADER_BYTES, KafkaBatch};
-use crate::batch::{BatchHeader, Contents, FRAME_ALIGN, Placement};
+use crate::batch::{BatchHeader, Contents, FRAME_ALIGN, Placement, TimestampType};
 use crate::runtime::buffer::{Arena, Chunk, ChunkClass, align_down};
 use crate::runtime::disk::{File, Piece};
 use std::collections::VecDeque;
@@ -52,6 +52,8 @@ pub struct LogConfig {
     pub index_interval_bytes: u64,
     /// What an ack means.
     pub durability: Durability,
+    /// Whose time the records bear. The broker's is put in as a batch is appended.
+    pub timestamp_type: TimestampType,
 }
 
 /// Where a batch went.
@@ -337,10 +339,14 @@ impl Log {
         arena: &Arena,
         producers: impl FnOnce() -> Vec<u8>,
     ) -> Result<Appended, AppendError> {
-        let header = BatchHeader::for_kafka(batch, &self.placement(now));
+        let mut header = BatchHeader::for_kafka(batch, &self.placement(now));
         let mut prefix = [0; KAFKA_HEADER_BYTES];
         let (head, rest) = batch.bytes().split_at(KAFKA_HEADER_BYTES);
         prefix.copy_from_slice(head);
+        if self.config.timestamp_type == TimestampType::LogAppendTime {
+            header.stamp_append_time(now);
+            header.payload_crc = kafka::stamp_append_time(&mut prefix, rest.len(), now);
+        }
         kafka::patch(&mut prefix, header.base_offset, header.leader_epoch);
         self.append_frame(&header, &[&prefix, rest], arena, producers)
     }
@@ -359,7 +365,7 @@ impl Log {
         producers: impl FnOnce() -> Vec<u8>,
     ) -> Result<Appended, AppendError> {
         let place = self.placement(now);
-        let header = BatchHeader {
+        let mut header = BatchHeader {
             log: place.log,
             base_offset: place.base_offset,
             leader_epoch: place.leader_epoch,
@@ -369,6 +375,9 @@ impl Log {
             delete_horizon: None,
             ..*header
         };
+        if self.config.timestamp_type == TimestampType::LogAppendTime {
+            header.stamp_append_time(now);
+        }
         self.append_frame(&header, &[payload], arena, producers)
     }
 
@@ -763,12 +772,52 @@ impl Log {
             .iter()
             .find(|s| !s.is_empty() && s.max_timestamp >= timestamp)?;
         let (relative, _) = segment.index.floor_by_time(timestamp);
-        let mut offset = segment.base.plus(relative.into());
+        // The beginning of the first segment may be gone.
+        let mut offset = segment.base.plus(relative.into()).max(self.start);
         while let Some(range) = self.damaged.iter().find(|range| range.contains(&offset)) {
             offset = range.end;
         }
         let offset = offset.max(self.start);
         (offset < self.visible).then_some(offset)
+    }
+
+    /// The largest timestamp of visible records as far as the indexes know it, and the ranges of offsets they say nothing
+    /// exact about: at most the readable part of the first segment, where its beginning is gone, and what lies behind the
+    /// last index entry below the visible end, where more was appended already.
+    #[must_use]
+    pub fn max_timestamp_floor(&self) -> (Option<Timestamp>, Vec<Range<Offset>>) {
+        let mut largest: Option<Timestamp> = None;
+        let mut unknown = Vec::new();
+        let visible = self.visible;
+        for segment in self.segments.iter().filter(|s| !s.is_empty() && s.base < visible) {
+            let whole = segment.base >= self.start;
+            if whole && segment.end <= visible {
+                largest = largest.max(Some(segment.max_timestamp));
+                continue;
+            }
+            let mut from = segment.base.max(self.start);
+            let entries = segment.index.entries();
+            let offset_of = |at: usize| segment.base.plus(entries[at].relative_offset.into());
+            let below =
+                entries.partition_point(|entry| segment.base.plus(entry.relative_offset.into()) <= visible);
+            if let Some(last) = below.checked_sub(1).filter(|_| whole)
+                && entries[last].max_timestamp_before != i64::MIN
+            {
+                largest = largest.max(Some(Timestamp::new(entries[last].max_timestamp_before)));
+                from = offset_of(last);
+            }
+            unknown.push(from..segment.end.min(visible));
+        }
+        unknown.retain(|range| !range.is_empty());
+        (largest, unknown)
+    }
+
+    /// The epoch the record at `offset` was written in; of an offset without a record, the epoch in force there.
+    #[must_use]
+    pub fn epoch_at(&self, offset: Offset) -> LeaderEpoch {
+        let after = self.epochs.partition_point(|(_, first)| *first <= offset);
+        let known = after.checked_sub(1).and_then(|at| self.epochs.get(at));
+        known.map_or(self.epoch, |(epoch, _)| *epoch)
     }
 
     /// The last epoch not above `epoch` and where its records end: Kafka's answer to "where did that leader stop".

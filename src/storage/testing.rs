@@ -10,7 +10,7 @@ use super::layout::{CHECKPOINT_NAME, index_name, parse_segment_name, segment_nam
 use super::log::{Action, Appended, Durability, Log, LogConfig, ReadStart, SyncJob, WriteJob};
 use super::read::{ReadFormat, Walked, Want, gather};
 use crate::base::{LogId, Offset, PartitionId, Timestamp, TopicId};
-use crate::batch::{Compression, KafkaBatch, KafkaBatchBuilder, kafka};
+use crate::batch::{Compression, KafkaBatch, KafkaBatchBuilder, TimestampType, kafka};
 use crate::runtime::buffer::{Arena, BLOCK_BYTES, ChunkClass, SLAB_BYTES, align_down, align_up};
 use crate::runtime::disk::File;
 use std::collections::BTreeMap;
@@ -59,6 +59,7 @@ pub(super) fn config(segment_bytes: u64, durability: Durability) -> LogConfig {
         segment_bytes,
         index_interval_bytes: 2048,
         durability,
+        timestamp_type: TimestampType::CreateTime,
     }
 }
 

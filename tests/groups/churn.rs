@@ -66,7 +66,9 @@ impl Crew {
             .args([self.brokers.as_str(), GROUP, TOPIC])
             .arg(journal)
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(
+                std::fs::File::create(self.home.join(format!("said-{}", self.hired - 1))).expect("a file"),
+            );
         let child = command.spawn().expect("a worker starts");
         self.workers.push(Worker { child, thaw: None });
     }

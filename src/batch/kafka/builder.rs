@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::base::Timestamp;
 use crate::base::crc32c;
-use crate::batch::attributes::{Attributes, Compression};
+use crate::batch::attributes::{Attributes, Compression, TimestampType};
 use crate::batch::compression;
 use crate::batch::header::ProducerInfo;
 use crate::batch::kafka::record::{put_varint, varint_bytes};
@@ -71,7 +71,11 @@ impl KafkaBatchBuilder {
         headers: impl IntoIterator<Item = RecordHeader<'h>, IntoIter: Clone>,
     ) {
         let base = *self.base_timestamp.get_or_insert(timestamp);
-        self.max_timestamp = Some(self.max_timestamp.map_or(timestamp, |max| max.max(timestamp)));
+        let max = self.max_timestamp.map_or(timestamp, |max| max.max(timestamp));
+        // Where the broker stamped the batch, its time stands whatever the records say.
+        if self.max_timestamp.is_none() || self.attributes.timestamp_type() == TimestampType::CreateTime {
+            self.max_timestamp = Some(max);
+        }
         let timestamp_delta = timestamp.get().wrapping_sub(base.get());
         let offset_delta = wide(self.count);
         let headers = headers.into_iter();
@@ -155,7 +159,7 @@ impl KafkaBatchBuilder {
     }
 }
 
-/// Fills the 21 bytes in front of the checksummed part.
+/// Fills the 21 bytes in front of the checksummed part, but for the base offset.
 pub(super) fn seal(batch: &mut [u8]) -> Result<(), BuildError> {
     let too_large = BuildError::TooLarge { bytes: batch.len() };
     let length = i32::try_from(batch.len() - kafka::LENGTH_END).map_err(|_| too_large)?;

@@ -206,15 +206,20 @@ fn patching_keeps_the_checksum_right() {
 
 #[test]
 fn stamping_keeps_the_checksum_right_and_damage_visible() {
+    let stamp = |bytes: &mut [u8]| {
+        let (header, records) = bytes.split_first_chunk_mut().unwrap();
+        stamp_append_time(header, records.len(), Timestamp::new(123_456))
+    };
     let mut bytes = sample();
-    stamp_append_time(&mut bytes, Timestamp::new(123_456));
+    let sum = stamp(&mut bytes);
     assert_eq!(checked(&bytes), Ok(()));
     let batch = KafkaBatch::parse(&bytes).unwrap();
+    assert_eq!(batch.crc(), sum);
     assert_eq!(batch.max_timestamp(), Timestamp::new(123_456));
     assert_eq!(batch.attributes().timestamp_type(), TimestampType::LogAppendTime);
     let mut damaged = sample();
     damaged[70] ^= 1;
-    stamp_append_time(&mut damaged, Timestamp::new(123_456));
+    stamp(&mut damaged);
     assert!(matches!(checked(&damaged), Err(KafkaBatchError::Checksum { .. })));
 }
 

@@ -44,6 +44,7 @@ fn log(times: &[i64]) -> Log {
         segment_bytes: 16_384,
         index_interval_bytes: 4096,
         durability: Durability::Durable,
+        timestamp_type: crate::batch::TimestampType::CreateTime,
     };
     let image = LogImage {
         segments,

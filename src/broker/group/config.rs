@@ -1,5 +1,6 @@
 //! What an operator may set about groups. Kafka's names, meanings and defaults; the server fills it from its configuration.
 
+use super::consumer::ConsumerGroupConfig;
 use std::time::Duration;
 
 /// See the module.
@@ -17,6 +18,8 @@ pub struct GroupConfig {
     pub offsets_retention: Duration,
     /// `offset.metadata.max.bytes`.
     pub offset_metadata_bytes_max: u32,
+    /// `group.consumer.*`: groups of the next-generation protocol.
+    pub consumer: ConsumerGroupConfig,
 }
 
 impl Default for GroupConfig {
@@ -28,6 +31,7 @@ impl Default for GroupConfig {
             size_max: u32::MAX,
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             offset_metadata_bytes_max: 4096,
+            consumer: ConsumerGroupConfig::default(),
         }
     }
 }

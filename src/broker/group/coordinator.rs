@@ -14,10 +14,12 @@
 //! go on.
 
 mod calls;
+mod consumer;
 mod group;
 mod upkeep;
 
 use super::classic::{ClassicGroup, ClassicValue, Context};
+use super::consumer::ConsumerGroup;
 use super::offsets::read_value;
 use super::record::{KEY_CLASSIC_GROUP, KEY_OFFSET_COMMIT, KEY_OFFSET_COMMIT_OLD, RecordError, RecordReader};
 use super::request::{ListedGroup, Now};
@@ -95,6 +97,7 @@ impl Coordinator {
                 self.apply_offset(group, topic, reader.i32()?, value)
             }
             KEY_CLASSIC_GROUP => self.apply_classic(reader.string()?, value),
+            kind if ConsumerGroup::has_records_of(kind) => self.apply_consumer(reader.string()?, key, value),
             _ => Ok(()),
         }
     }

@@ -264,7 +264,7 @@ impl<'a> RecordReader<'a> {
     /// [`RecordError::Incomplete`], or what `on_field` finds.
     pub fn tags(
         &mut self,
-        mut on_field: impl FnMut(u32, RecordReader<'a>) -> Result<(), RecordError>,
+        mut on_field: impl FnMut(u32, Self) -> Result<(), RecordError>,
     ) -> Result<(), RecordError> {
         for _ in 0..self.uvarint()? {
             let tag = self.uvarint()?;

@@ -5,6 +5,8 @@
 //!
 //! Bounds are the caller's: a request is in memory already when it gets here, within the memory its door reserved.
 
+use super::consumer::describe::ConsumerGroupDescription;
+use super::consumer::{ConsumerGroupError, ConsumerHeartbeat, ConsumerHeartbeatReply};
 use super::error::GroupError;
 use crate::base::{Timestamp, TopicId};
 use std::sync::Arc;
@@ -229,6 +231,10 @@ pub enum GroupRequest {
     Describe,
     /// DeleteGroups.
     Delete,
+    /// ConsumerGroupHeartbeat.
+    ConsumerHeartbeat(Box<ConsumerHeartbeat>),
+    /// ConsumerGroupDescribe.
+    ConsumerDescribe,
 }
 
 /// The answer to a [`GroupRequest`], of the variant of its name.
@@ -246,6 +252,10 @@ pub enum GroupReply {
     Fetched(FetchedOffsets),
     /// To [`GroupRequest::Describe`].
     Described(Box<Description>),
+    /// To [`GroupRequest::ConsumerHeartbeat`].
+    ConsumerHeartbeat(Result<ConsumerHeartbeatReply, ConsumerGroupError>),
+    /// To [`GroupRequest::ConsumerDescribe`].
+    ConsumerDescribed(Box<ConsumerGroupDescription>),
     /// Done, nothing to say.
     Done,
     /// The request as a whole is refused.

@@ -5,12 +5,13 @@
 
 use crate::protocol::kafka::messages::{
     AlterConfigsResource, AlterableConfig, CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest,
-    CreatePartitionsTopic, CreateTopicsRequest, DeleteTopicState, DeleteTopicsRequest,
-    DescribeConfigsRequest, DescribeConfigsResource, IncrementalAlterConfigsRequest, OPERATION_SET,
-    RESOURCE_TOPIC,
+    CreatePartitionsTopic, CreateTopicsRequest, DeleteRecordsPartition, DeleteRecordsRequest,
+    DeleteRecordsTopic, DeleteTopicState, DeleteTopicsRequest, DescribeConfigsRequest,
+    DescribeConfigsResource, IncrementalAlterConfigsRequest, OPERATION_DELETE, OPERATION_SET, RESOURCE_TOPIC,
 };
+use std::collections::BTreeMap;
 
-use super::{ADMIN_TIMEOUT_MS, Client, ClientError, To};
+use super::{ADMIN_TIMEOUT_MS, Client, ClientError, Missing, To};
 
 /// What became of a request about one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,15 @@ pub struct TopicConfig {
     pub value: Option<String>,
     /// Kafka's number for where it comes from.
     pub source: i8,
+}
+
+/// Whether a request is meant, or only its answer wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It is carried out.
+    Change,
+    /// It is checked and nothing changes.
+    None,
 }
 
 /// A topic to create.
@@ -89,7 +99,7 @@ impl Client {
     }
 
     /// Grows a topic to `count` partitions in all.
-    pub fn create_partitions(&mut self, name: &str, count: i32) -> Result<(), ClientError> {
+    pub fn create_partitions(&mut self, name: &str, count: i32, effect: Effect) -> Result<(), ClientError> {
         let outcomes: Vec<Outcome> = self.persist(|client| {
             let request = CreatePartitionsRequest {
                 topics: vec![CreatePartitionsTopic {
@@ -98,7 +108,7 @@ impl Client {
                     assignments: None,
                 }],
                 timeout_ms: ADMIN_TIMEOUT_MS,
-                validate_only: false,
+                validate_only: effect == Effect::None,
             };
             client.ask(To::Anyone, request, |answer| {
                 answer
@@ -111,13 +121,22 @@ impl Client {
         all_well(&outcomes)
     }
 
-    /// Sets keys of a topic's configuration and leaves the others alone.
-    pub fn alter_topic(&mut self, name: &str, config: &[(String, String)]) -> Result<(), ClientError> {
+    /// Sets keys of a topic's configuration (`None` takes a key back to its default) and leaves the others alone.
+    pub fn alter_topic(
+        &mut self,
+        name: &str,
+        changes: &[(String, Option<String>)],
+        effect: Effect,
+    ) -> Result<(), ClientError> {
         let outcomes: Vec<Outcome> = self.persist(|client| {
-            let configs = config.iter().map(|(key, value)| AlterableConfig {
+            let configs = changes.iter().map(|(key, value)| AlterableConfig {
                 name: key,
-                config_operation: OPERATION_SET,
-                value: Some(value),
+                config_operation: if value.is_some() {
+                    OPERATION_SET
+                } else {
+                    OPERATION_DELETE
+                },
+                value: value.as_deref(),
             });
             let resource = AlterConfigsResource {
                 resource_type: RESOURCE_TOPIC,
@@ -126,7 +145,7 @@ impl Client {
             };
             let request = IncrementalAlterConfigsRequest {
                 resources: vec![resource],
-                validate_only: false,
+                validate_only: effect == Effect::None,
             };
             client.ask(To::Anyone, request, |answer| {
                 let described = answer.responses.iter();
@@ -136,6 +155,45 @@ impl Client {
             })
         })?;
         all_well(&outcomes)
+    }
+
+    /// Deletes the records below an offset of each partition. For each, where it begins now and 0, or the code of why
+    /// nothing was deleted.
+    pub fn delete_records(
+        &mut self,
+        topic: &str,
+        before: &BTreeMap<i32, i64>,
+    ) -> Result<BTreeMap<i32, (i64, i16)>, ClientError> {
+        self.persist(|client| {
+            let leaders = client.topic_once(topic, Missing::Fail)?.by_leader();
+            let mut outcomes = BTreeMap::new();
+            for (leader, partitions) in leaders {
+                let partitions = partitions.into_iter().filter_map(|partition_index| {
+                    Some(DeleteRecordsPartition {
+                        partition_index,
+                        offset: *before.get(&partition_index)?,
+                    })
+                });
+                let partitions: Vec<_> = partitions.collect();
+                if partitions.is_empty() {
+                    continue;
+                }
+                let request = DeleteRecordsRequest {
+                    topics: vec![DeleteRecordsTopic {
+                        name: topic,
+                        partitions,
+                    }],
+                    timeout_ms: ADMIN_TIMEOUT_MS,
+                };
+                outcomes.extend(client.ask(To::Node(leader), request, |answer| {
+                    let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+                    partitions
+                        .map(|one| (one.partition_index, (one.low_watermark, one.error_code)))
+                        .collect::<Vec<_>>()
+                })?);
+            }
+            Ok(outcomes)
+        })
     }
 
     /// Every key of a topic's configuration.

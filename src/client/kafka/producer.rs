@@ -103,9 +103,14 @@ impl Producer {
         &mut self,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
+        headers: &[RecordHeader<'_>],
         now: Timestamp,
     ) -> Result<(), ClientError> {
-        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + RECORD_OVERHEAD;
+        let attached: usize = headers
+            .iter()
+            .map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len) + HEADER_OVERHEAD)
+            .sum();
+        let bytes = attached + key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + RECORD_OVERHEAD;
         let partition = self.partition_for(key);
         let in_batch = self
             .open
@@ -116,7 +121,7 @@ impl Producer {
             self.flush()?;
         }
         let batch = self.open.entry(partition).or_default();
-        batch.push(key, value, now, std::iter::empty::<RecordHeader<'_>>());
+        batch.push(key, value, now, headers.iter().copied());
         self.open_bytes += bytes;
         Ok(())
     }
@@ -317,6 +322,8 @@ pub const BATCH_BYTES_MAX: usize = 512 << 10;
 pub const PENDING_BYTES_MAX: usize = 8 << 20;
 /// What a record costs beside key and value, at most.
 const RECORD_OVERHEAD: usize = 32;
+/// The same for one of its headers: two lengths.
+const HEADER_OVERHEAD: usize = 10;
 const ACKS_NONE: i16 = 0;
 const NO_LEADER: i32 = -1;
 
@@ -336,7 +343,7 @@ mod tests {
 
     fn push(producer: &mut Producer, value: &str) {
         producer
-            .push(None, Some(value.as_bytes()), Timestamp::new(1))
+            .push(None, Some(value.as_bytes()), &[], Timestamp::new(1))
             .unwrap();
     }
 
@@ -394,7 +401,7 @@ mod tests {
         let mut producer = Producer::new(peer.client(), "t", options(None)).unwrap();
         for key in ["a", "b", "a"] {
             producer
-                .push(Some(key.as_bytes()), Some(key.as_bytes()), Timestamp::new(1))
+                .push(Some(key.as_bytes()), Some(key.as_bytes()), &[], Timestamp::new(1))
                 .unwrap();
         }
         producer.flush().unwrap();

@@ -175,11 +175,22 @@ pub const ADVERTISED: &[ApiKey] = &[
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
+    ApiKey::AlterReplicaLogDirs,
+    ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
+    ApiKey::ElectLeaders,
     ApiKey::IncrementalAlterConfigs,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
+    ApiKey::DescribeProducers,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
+    ApiKey::ListConfigResources,
+    ApiKey::DescribeTopicPartitions,
 ];
 
 impl ApiKey {
@@ -282,9 +293,7 @@ impl ApiKey {
     #[must_use]
     pub const fn advertised(self) -> VersionRange {
         match self {
-            Self::Produce => VersionRange::new(0, 11),
-            Self::Fetch => VersionRange::new(4, 12),
-            Self::ListOffsets => VersionRange::new(1, 10),
+            Self::Produce => VersionRange::new(0, self.versions().max),
             _ => self.versions(),
         }
     }

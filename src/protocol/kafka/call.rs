@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use super::api::ApiKey;
+use super::fetch_session::SessionCache;
 use super::header::{RequestHeader, ResponseHeader};
 use super::messages::Message;
 use super::session::outbox::Outbox;
@@ -83,6 +84,8 @@ pub(super) struct Call {
     pub(super) version: i16,
     /// Echoed to the client.
     pub(super) correlation_id: i32,
+    /// What clients of this door fetch, remembered.
+    pub(super) fetch_sessions: Rc<RefCell<SessionCache>>,
     /// The connection, for whoever waits.
     pub(super) outbox: Rc<Outbox>,
     /// Number of the request on its connection.

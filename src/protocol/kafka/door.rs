@@ -1,7 +1,11 @@
-//! The Kafka door: an accept loop ([`crate::protocol::door`]) whose sessions speak Kafka.
+//! The Kafka door: an accept loop ([`crate::protocol::door`]) whose sessions speak Kafka. Each door has the
+//! fetch sessions of its clients.
 
+use std::cell::RefCell;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
+use super::fetch_session::SessionCache;
 use super::session;
 use crate::protocol::door::{self, ConnectionLimit};
 use crate::runtime::net::Listener;
@@ -10,5 +14,10 @@ use crate::shard::Shard;
 /// Accepts and serves Kafka clients until the shard stops, then waits for those it accepted to end; the caller bounds that
 /// wait if it must (a peer that never reads is given up after half a minute).
 pub async fn serve(listener: Listener, shard: Rc<Shard>, connections: ConnectionLimit) {
-    door::serve(listener, shard, connections, session::run).await;
+    // A hash by keys nobody knows: ids that a stranger cannot guess.
+    let seed = RandomState::new().hash_one(shard.id().get());
+    let sessions = SessionCache::new(shard.id().get(), shard.cluster().shards, seed);
+    let sessions = Rc::new(RefCell::new(sessions));
+    let session = |stream, shard| session::run(stream, shard, Rc::clone(&sessions));
+    door::serve(listener, shard, connections, session).await;
 }

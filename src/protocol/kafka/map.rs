@@ -5,8 +5,10 @@
 //! compile until someone has decided. Pure; any thread.
 
 use super::errors::ErrorCode;
+use super::fetch_session::SessionError;
 use crate::base::LeaderEpoch;
 use crate::batch::kafka::KafkaBatchError;
+use crate::broker::group::consumer::ConsumerGroupError;
 use crate::broker::group::error::GroupError;
 use crate::broker::topic::TopicError;
 use crate::shard::request::{ControlError, ProduceError, ReadFailure, TrimError};
@@ -64,6 +66,15 @@ pub(super) const fn trim_error(error: TrimError) -> ErrorCode {
     }
 }
 
+/// The code for a fetch request that cannot continue its session: the client starts a new one.
+pub(super) const fn session_error(error: SessionError) -> ErrorCode {
+    match error {
+        SessionError::Unknown => ErrorCode::FetchSessionIdNotFound,
+        SessionError::Epoch => ErrorCode::InvalidFetchSessionEpoch,
+        SessionError::MixedTopics => ErrorCode::FetchSessionTopicIdError,
+    }
+}
+
 /// The code for a metadata change that was refused. A stopping broker sends the client to look for a controller
 /// again, which is what it should do.
 pub(super) const fn control_error(error: &ControlError) -> ErrorCode {
@@ -72,7 +83,9 @@ pub(super) const fn control_error(error: &ControlError) -> ErrorCode {
         ControlError::TopicExists(_) => ErrorCode::TopicAlreadyExists,
         ControlError::InvalidName(_) => ErrorCode::InvalidTopicException,
         ControlError::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
+        ControlError::InternalTopic(_) => ErrorCode::InvalidTopicException,
         ControlError::InvalidConfig(_) => ErrorCode::InvalidConfig,
+        ControlError::InvalidBrokerConfig(_) => ErrorCode::InvalidRequest,
         ControlError::Storage(_) => ErrorCode::KafkaStorageError,
         ControlError::Stopping => ErrorCode::NotController,
     }
@@ -107,6 +120,21 @@ pub(super) const fn group_error(error: GroupError) -> ErrorCode {
     }
 }
 
+/// The code for what a group of the newer protocol refused.
+pub(super) const fn consumer_group_error(error: &ConsumerGroupError) -> ErrorCode {
+    match error {
+        ConsumerGroupError::UnknownMember => ErrorCode::UnknownMemberId,
+        ConsumerGroupError::FencedMemberEpoch { .. } => ErrorCode::FencedMemberEpoch,
+        ConsumerGroupError::StaleMemberEpoch { .. } => ErrorCode::StaleMemberEpoch,
+        ConsumerGroupError::UnreleasedInstance => ErrorCode::UnreleasedInstanceId,
+        ConsumerGroupError::FencedInstance => ErrorCode::FencedInstanceId,
+        ConsumerGroupError::UnsupportedAssignor => ErrorCode::UnsupportedAssignor,
+        ConsumerGroupError::InvalidRequest(_) => ErrorCode::InvalidRequest,
+        ConsumerGroupError::GroupFull => ErrorCode::GroupMaxSizeReached,
+        ConsumerGroupError::InvalidPattern(_) => ErrorCode::InvalidRegularExpression,
+    }
+}
+
 /// The code for a producer id that could not be had. Producers take "still loading" as "ask again", while
 /// `NOT_CONTROLLER` would be the end of them.
 pub(super) const fn producer_id_error(error: &ControlError) -> ErrorCode {
@@ -120,7 +148,9 @@ pub(super) const fn producer_id_error(error: &ControlError) -> ErrorCode {
 pub(super) const fn topic_error(error: &TopicError) -> ErrorCode {
     match error {
         TopicError::Name(_) => ErrorCode::InvalidTopicException,
-        TopicError::UnknownKey(_) | TopicError::Value { .. } => ErrorCode::InvalidConfig,
+        TopicError::UnknownKey(_) | TopicError::Value { .. } | TopicError::Lags { .. } => {
+            ErrorCode::InvalidConfig
+        }
     }
 }
 

@@ -29,6 +29,7 @@ use futures_lite::future::or;
 use super::api::ApiKey;
 use super::call::Call;
 use super::dispatch::{self, Route};
+use super::fetch_session::SessionCache;
 use super::header::RequestHeader;
 use super::wire::{DecodeError, FRAME_SIZE_BYTES, Reader};
 use crate::protocol::delivery::{Undelivered, within};
@@ -75,7 +76,7 @@ impl Ended {
 }
 
 /// Serves one connection until it ends; returns when reader and writer are both done.
-pub(super) async fn run(stream: Stream, shard: Rc<Shard>) {
+pub(super) async fn run(stream: Stream, shard: Rc<Shard>, fetch_sessions: Rc<RefCell<SessionCache>>) {
     let outbox = Rc::new(Outbox::new());
     let peer = stream.peer();
     let written = crate::runtime::local::OneShot::default();
@@ -93,6 +94,7 @@ pub(super) async fn run(stream: Stream, shard: Rc<Shard>) {
     let mut session = Session {
         stream,
         shard,
+        fetch_sessions,
         outbox: Rc::clone(&outbox),
         inbox: Inbox::new(),
         sequence: 0,
@@ -114,6 +116,7 @@ pub(super) async fn run(stream: Stream, shard: Rc<Shard>) {
 struct Session {
     stream: Stream,
     shard: Rc<Shard>,
+    fetch_sessions: Rc<RefCell<SessionCache>>,
     outbox: Rc<Outbox>,
     inbox: Inbox,
     /// Number of the last request; the first is 1.
@@ -222,6 +225,7 @@ impl Session {
             api,
             version,
             correlation_id: header.correlation_id,
+            fetch_sessions: Rc::clone(&self.fetch_sessions),
             outbox: Rc::clone(&self.outbox),
             sequence: self.sequence,
             frame: Arc::new(frame),

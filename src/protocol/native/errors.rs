@@ -72,8 +72,9 @@ error_codes! {
     InvalidPartitions 14 "INVALID_PARTITIONS" false "The number of partitions is not possible.";
     InvalidConfig 15 "INVALID_CONFIG" false "A configuration key or value is not acceptable.";
     CorruptBatch 20 "CORRUPT_BATCH" true "The batch does not match its checksums.";
-    InvalidBatch 21 "INVALID_BATCH" false "The batch breaks a rule: structure, counts, timestamps, or fields that are the broker's.";
+    InvalidBatch 21 "INVALID_BATCH" false "The batch breaks a rule: structure, counts, timestamps, keys its topic demands, or fields that are the broker's.";
     BatchTooLarge 22 "BATCH_TOO_LARGE" false "The batch is larger than its topic accepts.";
+    NotEnoughReplicas 23 "NOT_ENOUGH_REPLICAS" true "The topic wants more replicas to have the batch than there are.";
     OutOfOrderSequence 30 "OUT_OF_ORDER_SEQUENCE" false "The batch does not follow the producer's last one.";
     DuplicateSequence 31 "DUPLICATE_SEQUENCE" false "The batch was appended too long ago to say where.";
     StaleProducerEpoch 32 "STALE_PRODUCER_EPOCH" false "The producer's epoch is over.";

@@ -48,7 +48,9 @@ pub(super) const fn control_error(error: &ControlError) -> ErrorCode {
         ControlError::TopicExists(_) => ErrorCode::TopicExists,
         ControlError::InvalidName(_) => ErrorCode::InvalidTopic,
         ControlError::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
+        ControlError::InternalTopic(_) => ErrorCode::InvalidTopic,
         ControlError::InvalidConfig(_) => ErrorCode::InvalidConfig,
+        ControlError::InvalidBrokerConfig(_) => ErrorCode::InvalidConfig,
         ControlError::Storage(_) => ErrorCode::Storage,
         ControlError::Stopping => ErrorCode::Stopping,
     }

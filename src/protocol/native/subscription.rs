@@ -311,6 +311,7 @@ impl Pusher {
             log: position.log,
             offset: position.next,
             max_bytes,
+            last_epoch: None,
         };
         self.positions.iter().map(part).collect()
     }

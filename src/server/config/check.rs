@@ -225,6 +225,25 @@ impl Config {
             );
             found.say("group.initial_rebalance_delay", what);
         }
+        found.at_least_one("group.consumer_max_size", group.consumer_max_size);
+        found.some_time(
+            "group.consumer_heartbeat_interval",
+            group.consumer_heartbeat_interval,
+        );
+        if group.consumer_session_timeout > SESSION_TIMEOUT_MAX {
+            let what = format!(
+                "{} is more than {SESSION_TIMEOUT_MAX}",
+                group.consumer_session_timeout
+            );
+            found.say("group.consumer_session_timeout", what);
+        }
+        if group.consumer_heartbeat_interval >= group.consumer_session_timeout {
+            let what = format!(
+                "{} leaves no time within group.consumer_session_timeout, which is {}",
+                group.consumer_heartbeat_interval, group.consumer_session_timeout
+            );
+            found.say("group.consumer_heartbeat_interval", what);
+        }
         if group.offset_metadata_max > OFFSET_METADATA_MAX {
             let what = format!("{} is more than {OFFSET_METADATA_MAX}", group.offset_metadata_max);
             found.say("group.offset_metadata_max", what);

@@ -61,6 +61,7 @@ impl Shard {
             let part = ReadPart {
                 log,
                 offset,
+                last_epoch: None,
                 max_bytes: READ_BYTES,
             };
             let read = self.read_parts(&[part], limits).await.pop();

@@ -40,6 +40,8 @@ impl Coordinator {
             GroupRequest::DeleteOffsets(parts) => self.delete_offsets(group, &parts, cx),
             GroupRequest::Describe => self.describe(group),
             GroupRequest::Delete => self.delete(group, cx),
+            GroupRequest::ConsumerHeartbeat(request) => self.consumer_heartbeat(group, &request, room, cx),
+            GroupRequest::ConsumerDescribe => self.consumer_describe(group),
         };
         let reply = reply.unwrap_or_else(GroupReply::Refused);
         cx.effects.replies.push((ticket, reply));
@@ -69,6 +71,7 @@ impl Coordinator {
             return cx.effects.replies.push((ticket, refused));
         }
         self.create_if_absent(id, cx);
+        self.end_consumer_protocol(id, cx);
         let is_classic = self.on_classic(id, cx, |group, cx| group.join(request, ticket, cx));
         if is_classic.is_none() {
             let refused = JoinRefused {
@@ -92,7 +95,7 @@ impl Coordinator {
         done.flatten()
     }
 
-    fn create_if_absent(&mut self, id: &Arc<str>, cx: &Context<'_>) {
+    pub(super) fn create_if_absent(&mut self, id: &Arc<str>, cx: &Context<'_>) {
         if !self.groups.contains_key(id) {
             let group = Group::new(Members::Classic(ClassicGroup::new(Arc::clone(id), cx.now)));
             self.groups.insert(Arc::clone(id), group);

@@ -5,10 +5,11 @@
 
 use crate::base::Timestamp;
 use crate::broker::group::classic::{ClassicGroup, Context};
+use crate::broker::group::consumer::{ConsumerGroup, ConsumerGroupError};
 use crate::broker::group::error::GroupError;
 use crate::broker::group::offsets::Offsets;
 use crate::broker::group::record::GroupRecord;
-use crate::broker::group::request::{GroupType, ListedGroup, MemberRef};
+use crate::broker::group::request::{CONSUMER_PROTOCOL, GroupType, ListedGroup, MemberRef};
 use std::sync::Arc;
 
 /// Bytes a group costs beside its members and offsets, roughly.
@@ -19,6 +20,8 @@ const GROUP_BYTES: usize = 512;
 pub enum Members {
     /// They agree among themselves. Also a group that only commits.
     Classic(ClassicGroup),
+    /// The broker assigns (KIP-848).
+    Consumer(ConsumerGroup),
 }
 
 /// See the module.
@@ -49,6 +52,7 @@ impl Group {
     pub fn classic(&self) -> Option<&ClassicGroup> {
         match &self.members {
             Members::Classic(group) => Some(group),
+            Members::Consumer(_) => None,
         }
     }
 
@@ -56,6 +60,24 @@ impl Group {
     pub(super) fn classic_mut(&mut self) -> Option<&mut ClassicGroup> {
         match &mut self.members {
             Members::Classic(group) => Some(group),
+            Members::Consumer(_) => None,
+        }
+    }
+
+    /// Its members, if the broker assigns them.
+    #[must_use]
+    pub fn consumer(&self) -> Option<&ConsumerGroup> {
+        match &self.members {
+            Members::Classic(_) => None,
+            Members::Consumer(group) => Some(group),
+        }
+    }
+
+    /// Its members, if the broker assigns them.
+    pub(super) fn consumer_mut(&mut self) -> Option<&mut ConsumerGroup> {
+        match &mut self.members {
+            Members::Classic(_) => None,
+            Members::Consumer(group) => Some(group),
         }
     }
 
@@ -64,6 +86,7 @@ impl Group {
     pub fn kind(&self) -> GroupType {
         match &self.members {
             Members::Classic(_) => GroupType::Classic,
+            Members::Consumer(_) => GroupType::Consumer,
         }
     }
 
@@ -72,6 +95,7 @@ impl Group {
     pub fn state_name(&self) -> &'static str {
         match &self.members {
             Members::Classic(group) => group.state().name(),
+            Members::Consumer(group) => group.state().name(),
         }
     }
 
@@ -80,6 +104,7 @@ impl Group {
     pub fn member_count(&self) -> usize {
         match &self.members {
             Members::Classic(group) => group.len(),
+            Members::Consumer(group) => group.len(),
         }
     }
 
@@ -88,6 +113,7 @@ impl Group {
     pub fn is_empty(&self) -> bool {
         match &self.members {
             Members::Classic(group) => group.is_empty(),
+            Members::Consumer(group) => group.is_empty(),
         }
     }
 
@@ -95,6 +121,7 @@ impl Group {
     pub(super) fn generation(&self) -> i32 {
         match &self.members {
             Members::Classic(group) => group.generation(),
+            Members::Consumer(group) => group.epoch(),
         }
     }
 
@@ -102,6 +129,7 @@ impl Group {
     pub(super) fn is_blank(&self) -> bool {
         let members = match &self.members {
             Members::Classic(group) => group.is_blank(),
+            Members::Consumer(group) => group.is_blank(),
         };
         members && self.offsets.is_empty()
     }
@@ -109,6 +137,7 @@ impl Group {
     pub(super) fn memory_bytes(&self) -> usize {
         let members = match &self.members {
             Members::Classic(group) => group.memory_bytes(),
+            Members::Consumer(group) => group.memory_bytes(),
         };
         GROUP_BYTES + members + self.offsets.memory_bytes()
     }
@@ -117,12 +146,14 @@ impl Group {
     pub(super) fn wake_at(&self) -> Option<u64> {
         match &self.members {
             Members::Classic(group) => group.wake_at(),
+            Members::Consumer(group) => group.next_deadline_ms(),
         }
     }
 
     pub(super) fn tick(&mut self, cx: &mut Context<'_>) {
         match &mut self.members {
             Members::Classic(group) => group.tick(cx),
+            Members::Consumer(group) => group.tick(cx.image, cx.now, &mut cx.effects.records),
         }
     }
 
@@ -130,6 +161,7 @@ impl Group {
     pub(super) fn resume(&mut self, cx: &Context<'_>) {
         match &mut self.members {
             Members::Classic(group) => group.resume(cx.now),
+            Members::Consumer(group) => group.resume(&cx.config.consumer, cx.now),
         }
     }
 
@@ -142,13 +174,19 @@ impl Group {
     ) -> Result<(), GroupError> {
         match &mut self.members {
             Members::Classic(group) => group.check_commit(member, generation, cx.now),
+            Members::Consumer(group) => group
+                .check_commit(&member.member_id, generation)
+                .map_err(|error| offset_refusal(&error)),
         }
     }
 
     /// Whether a look at its offsets is to be answered. In the classic protocol anybody may look.
-    pub(super) fn check_fetch(&self, _member_id: Option<&str>, _member_epoch: i32) -> Result<(), GroupError> {
+    pub(super) fn check_fetch(&self, member_id: Option<&str>, member_epoch: i32) -> Result<(), GroupError> {
         match &self.members {
             Members::Classic(_) => Ok(()),
+            Members::Consumer(group) => group
+                .check_fetch(member_id, member_epoch)
+                .map_err(|error| offset_refusal(&error)),
         }
     }
 
@@ -156,6 +194,7 @@ impl Group {
     pub(super) fn is_subscribed(&self, topic: &str) -> Result<bool, GroupError> {
         match &self.members {
             Members::Classic(group) => group.is_subscribed(topic),
+            Members::Consumer(group) => Ok(group.subscribes(topic)),
         }
     }
 
@@ -163,6 +202,8 @@ impl Group {
     pub(super) fn empty_since(&self) -> Option<Timestamp> {
         match &self.members {
             Members::Classic(group) => group.empty_since(),
+            // Kafka counts these from each commit.
+            Members::Consumer(_) => None,
         }
     }
 
@@ -170,6 +211,7 @@ impl Group {
     pub(super) fn tombstones(&self) -> Vec<GroupRecord> {
         match &self.members {
             Members::Classic(group) => group.tombstone().into_iter().collect(),
+            Members::Consumer(group) => group.tombstones(),
         }
     }
 
@@ -180,8 +222,17 @@ impl Group {
             kind: self.kind(),
             protocol_type: match &self.members {
                 Members::Classic(group) => group.protocol_type(),
+                Members::Consumer(_) => CONSUMER_PROTOCOL.into(),
             },
             state: self.state_name(),
         }
+    }
+}
+
+/// What the check of a commit or fetch can refuse.
+fn offset_refusal(error: &ConsumerGroupError) -> GroupError {
+    match error {
+        ConsumerGroupError::StaleMemberEpoch { .. } => GroupError::StaleMemberEpoch,
+        _ => GroupError::UnknownMember,
     }
 }

@@ -1,25 +1,37 @@
 //! ApiVersions: what the broker speaks. The only request whose unknown versions get an answer.
 //!
-//! No features are listed: none is finalized until groups or transactions exist, and clients take an empty list for
-//! exactly that. Absent: telemetry, which clients would call on every connection if it were listed.
+//! One feature is finalized: `group.version` 1, the newer group protocol (KIP-848). Kafka's lowest level of it is 0, and
+//! clients before version 4 of this API refuse a whole answer with a supported level of 0, so there it is named as in use
+//! but not as supported, as in Kafka. Absent: telemetry, which clients would call on every connection if it were listed.
 
 use crate::protocol::kafka::api::ADVERTISED;
 use crate::protocol::kafka::call::{Answer, Call, Outcome};
 use crate::protocol::kafka::errors::ErrorCode;
-use crate::protocol::kafka::messages::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use crate::protocol::kafka::messages::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
+
+/// The newer group protocol, as Kafka names it among its features.
+const GROUP_VERSION: &str = "group.version";
+/// The level at which it is there.
+const GROUP_VERSION_LEVEL: i16 = 1;
+/// First version whose clients take a supported level of 0.
+const LEVEL_ZERO_SINCE: i16 = 4;
+/// Nobody changes features while the broker runs.
+const FEATURES_EPOCH: i64 = 0;
 
 /// Answers in the version asked.
 pub(in crate::protocol::kafka) fn handle(call: &Call) -> Outcome {
     let _client: ApiVersionsRequest<'_> = call.decode()?;
-    Ok(call.answer(response(ErrorCode::None)))
+    Ok(call.answer(response(ErrorCode::None, call.version)))
 }
 
 /// Answers a version that is not spoken: in version 0, which every client reads, with the table it can choose from.
 pub(in crate::protocol::kafka) fn refuse_version(call: &Call) -> Answer {
-    call.answer_at(response(ErrorCode::UnsupportedVersion), 0)
+    call.answer_at(response(ErrorCode::UnsupportedVersion, 0), 0)
 }
 
-fn response(error: ErrorCode) -> ApiVersionsResponse<'static> {
+fn response(error: ErrorCode, version: i16) -> ApiVersionsResponse<'static> {
     let entry = |api: &crate::protocol::kafka::api::ApiKey| {
         let versions = api.advertised();
         ApiVersion {
@@ -31,6 +43,20 @@ fn response(error: ErrorCode) -> ApiVersionsResponse<'static> {
     ApiVersionsResponse {
         error_code: error.code(),
         api_keys: ADVERTISED.iter().map(entry).collect(),
+        supported_features: match version {
+            LEVEL_ZERO_SINCE.. => vec![SupportedFeatureKey {
+                name: GROUP_VERSION,
+                min_version: 0,
+                max_version: GROUP_VERSION_LEVEL,
+            }],
+            _ => Vec::new(),
+        },
+        finalized_features_epoch: FEATURES_EPOCH,
+        finalized_features: vec![FinalizedFeatureKey {
+            name: GROUP_VERSION,
+            max_version_level: GROUP_VERSION_LEVEL,
+            min_version_level: GROUP_VERSION_LEVEL,
+        }],
         ..ApiVersionsResponse::default()
     }
 }
@@ -44,12 +70,12 @@ mod tests {
     #[test]
     fn a_version_from_the_future_gets_the_table_in_version_0() {
         let mut writer = Writer::new();
-        response(ErrorCode::UnsupportedVersion).encode(&mut writer, 0);
+        response(ErrorCode::UnsupportedVersion, 0).encode(&mut writer, 0);
         let bytes = writer.finish().unwrap().into_vec();
-        // error 35, count, then Produce 0..11 and Fetch 4..12; six bytes an entry and nothing behind them.
+        // error 35, count, then Produce 0..13 and Fetch 4..18; six bytes an entry and nothing behind them.
         let count = u8::try_from(ADVERTISED.len()).unwrap();
         assert_eq!(bytes[..6], [0, 35, 0, 0, 0, count]);
-        assert_eq!(bytes[6..18], [0, 0, 0, 0, 0, 11, 0, 1, 0, 4, 0, 12]);
+        assert_eq!(bytes[6..18], [0, 0, 0, 0, 0, 13, 0, 1, 0, 4, 0, 18]);
         assert_eq!(bytes.len(), 6 + 6 * usize::from(count));
     }
 }

@@ -1,18 +1,19 @@
-//! CreatePartitions: topics grow, never shrink. Each topic for itself; the request's time-out is not used.
+//! CreatePartitions: topics grow, never shrink. Each topic for itself; the broker's own topics do not (17). The request's
+//! time-out is not used.
 
 use std::collections::HashMap;
 
 use super::create_topics::is_one_node;
 use super::{Fault, code_and_message};
 use crate::broker::image::Image;
-use crate::broker::topic::PARTITIONS_MAX;
+use crate::broker::topic::{PARTITIONS_MAX, is_internal};
 use crate::protocol::kafka::call::{Call, Outcome};
 use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
 };
 use crate::shard::Cluster;
-use crate::shard::request::ControlRequest;
+use crate::shard::request::{ControlError, ControlRequest};
 
 /// Grows the topics one after the other.
 pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
@@ -70,6 +71,9 @@ async fn grow(
 }
 
 fn check(cluster: &Cluster, image: &Image, topic: &CreatePartitionsTopic<'_>) -> Result<u32, Fault> {
+    if is_internal(topic.name) {
+        return Err(ControlError::InternalTopic(topic.name.to_owned()).into());
+    }
     let found = image
         .topic(topic.name)
         .ok_or_else(|| Fault::of(ErrorCode::UnknownTopicOrPartition))?;

@@ -1,9 +1,10 @@
 //! CreateTopics: new topics, each for itself.
 //!
-//! **Checks**, in this order: named twice in the request (42), the name (17), exists (36), partitions (37), replicas
-//! (38: one node has one), an assignment by hand (39; 42 when counts are given as well), configuration (40).
-//! `validate_only` stops there. A null config value asks for the default. The request's time-out is not used: a
-//! topic is created in milliseconds or not at all.
+//! **Checks**, in this order: named twice in the request (42), the name (17: also one of the broker's own topics, and one
+//! that differs from another topic's in dots and underscores only), exists (36), partitions (37), replicas
+//! (38: one node has one), an assignment by hand (39; 42 when counts are given as well), configuration (40: also a key
+//! without a value). `validate_only` stops there. The request's time-out is not used: a topic is created in milliseconds or
+//! not at all.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,14 +13,14 @@ use super::configs::{self, Entry};
 use super::{Fault, code_and_message, has_node, wire_count};
 use crate::base::TopicId;
 use crate::broker::image::Image;
-use crate::broker::topic::{PARTITIONS_MAX, check_name, check_overrides};
+use crate::broker::topic::{PARTITIONS_MAX, check_name, check_overrides, is_internal};
 use crate::protocol::kafka::call::{Call, Outcome};
 use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::messages::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult,
     CreateTopicsRequest, CreateTopicsResponse,
 };
-use crate::shard::request::{ControlReply, ControlRequest, NewTopic};
+use crate::shard::request::{ControlError, ControlReply, ControlRequest, NewTopic};
 use crate::shard::{Cluster, Shard};
 
 /// What the client is told about a topic that was, or would be, created.
@@ -34,7 +35,7 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     let request: CreateTopicsRequest<'_> = call.decode()?;
     // Each answer tells the topic's whole configuration.
     let held = call
-        .reserve(request.topics.len().saturating_mul(configs::RESERVE_BYTES))
+        .reserve(request.topics.len().saturating_mul(configs::TOPIC_RESERVE_BYTES))
         .await;
     let image = call.shard.image();
     let mut times_named: HashMap<&str, usize> = HashMap::new();
@@ -74,30 +75,40 @@ async fn create(
     validate_only: bool,
 ) -> Result<Created, Fault> {
     let new = check(shard.cluster(), image, topic)?;
-    let defaults = &shard.limits().topic_defaults;
+    let broker = image.broker();
     if validate_only {
         return Ok(Created {
             id: TopicId::NIL,
             partitions: new.partitions.unwrap_or_else(|| shard.limits().num_partitions),
-            configs: configs::of_overrides(&new.configs, defaults),
+            configs: configs::of_topic(&new.configs, broker),
         });
     }
     match shard.control(ControlRequest::CreateTopic(new)).await? {
         ControlReply::Topic(topic) => Ok(Created {
             id: topic.id,
             partitions: topic.partitions,
-            configs: configs::of_topic(&topic, defaults),
+            configs: configs::of_topic(&topic.overrides, broker),
         }),
-        ControlReply::ProducerIds(_) => Err(Fault::of(ErrorCode::UnknownServerError)),
+        ControlReply::ProducerIds(_) | ControlReply::Altered => Err(Fault::of(ErrorCode::UnknownServerError)),
     }
 }
 
 /// Everything that can be known before trying.
 fn check(cluster: &Cluster, image: &Image, topic: &CreatableTopic<'_>) -> Result<NewTopic, Fault> {
     check_name(topic.name)?;
+    if is_internal(topic.name) {
+        return Err(ControlError::InternalTopic(topic.name.to_owned()).into());
+    }
     if image.topic(topic.name).is_some() {
         let message = format!("topic {:?} already exists", topic.name);
         return Err(Fault::new(ErrorCode::TopicAlreadyExists, message));
+    }
+    if let Some(taken) = image.colliding(topic.name) {
+        let message = format!(
+            "topic {:?} collides with the existing topic {taken:?}",
+            topic.name
+        );
+        return Err(Fault::new(ErrorCode::InvalidTopicException, message));
     }
     let partitions = if topic.assignments.is_empty() {
         check_replicas(topic.replication_factor)?;
@@ -107,9 +118,11 @@ fn check(cluster: &Cluster, image: &Image, topic: &CreatableTopic<'_>) -> Result
     };
     let mut configs = BTreeMap::new();
     for config in &topic.configs {
-        if let Some(value) = config.value {
-            configs.insert(config.name.to_owned(), value.to_owned());
-        }
+        let Some(value) = config.value else {
+            let message = format!("{} comes without a value", config.name);
+            return Err(Fault::new(ErrorCode::InvalidConfig, message));
+        };
+        configs.insert(config.name.to_owned(), value.to_owned());
     }
     check_overrides(&configs)?;
     Ok(NewTopic {
@@ -197,9 +210,9 @@ fn topic_response<'a>(name: &'a str, outcome: &'a Result<Created, Fault>) -> Cre
 fn config_response(entry: &Entry) -> CreatableTopicConfigs<'_> {
     CreatableTopicConfigs {
         name: entry.name,
-        value: Some(&entry.value),
+        value: entry.value(),
         read_only: entry.read_only,
-        config_source: entry.source,
+        config_source: entry.source(),
         is_sensitive: false,
     }
 }
@@ -288,7 +301,7 @@ mod tests {
             ..topic(1, 1)
         };
         assert_eq!(code(&config("retention.ms", Some("1000"))), 0);
-        assert_eq!(code(&config("retention.ms", None)), 0);
+        assert_eq!(code(&config("retention.ms", None)), 40);
         assert_eq!(code(&config("retention.ms", Some("soon"))), 40);
         assert_eq!(code(&config("no.such.key", Some("1"))), 40);
         let bad_name = CreatableTopic {
@@ -296,5 +309,10 @@ mod tests {
             ..topic(1, 1)
         };
         assert_eq!(code(&bad_name), 17);
+        let internal = CreatableTopic {
+            name: "__consumer_offsets",
+            ..topic(1, 1)
+        };
+        assert_eq!(code(&internal), 17);
     }
 }

@@ -80,7 +80,9 @@ async fn delete(call: &Call, state: &DeleteTopicState<'_>) -> Deleted {
         .await
     {
         Ok(ControlReply::Topic(_)) => Ok(()),
-        Ok(ControlReply::ProducerIds(_)) => Err(Fault::of(ErrorCode::UnknownServerError)),
+        Ok(ControlReply::ProducerIds(_) | ControlReply::Altered) => {
+            Err(Fault::of(ErrorCode::UnknownServerError))
+        }
         Err(error) => Err(error.into()),
     };
     Deleted {

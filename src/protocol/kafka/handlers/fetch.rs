@@ -9,35 +9,31 @@
 //! (why: `Outbox`). The first batch of an answer is sent whole even when it exceeds every limit (KIP-74), or a consumer could
 //! never pass it.
 //!
-//! **Sessions** are declined by answering session id 0; a request that continues one is told that it is gone.
+//! **Sessions**: what to fetch comes from the request or from its session, and the session leaves out what it has told
+//! ([`crate::protocol::kafka::fetch_session`]).
+//! **Topics** go by name until version 12 and by id from version 13 on. An id nobody has is answered with
+//! `UNKNOWN_TOPIC_ID` for each partition; since logs are found by topic id, a name never leads to another topic's log and
+//! `INCONSISTENT_TOPIC_ID` cannot happen.
 //! **Transactions** do not exist yet: the last stable offset is the high watermark and nothing is aborted.
+
+mod answer;
+mod plan;
 
 use std::time::Duration;
 
 use futures_lite::future::or;
 
-use super::{log_of, wire_offset};
-use crate::base::stages::StageTimes;
 use crate::base::{LogId, Offset};
-use crate::protocol::kafka::call::{Answer, Call, Outcome};
-use crate::protocol::kafka::errors::ErrorCode;
+use crate::protocol::kafka::call::{Call, Outcome};
+use crate::protocol::kafka::fetch_session::Begun;
 use crate::protocol::kafka::map;
-use crate::protocol::kafka::messages::{
-    FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
-};
-use crate::protocol::kafka::wire::Records;
+use crate::protocol::kafka::messages::{FetchRequest, FetchResponse};
 use crate::runtime::local::Permit;
 use crate::runtime::{clock, executor};
 use crate::shard::count;
-use crate::shard::request::{Bounds, PartRead, ReadLimits, ReadPart};
-use crate::shard::stages::{Handoff, ReadTrail};
-use crate::storage::read::ReadFormat;
-
-/// Most bytes of one answer, whatever the client asks for; Kafka's `fetch.max.bytes`.
-const FETCH_BYTES_MAX: usize = 55 << 20;
-
-/// One answer takes at most this part of the response budget, so that a few large ones do not take turns.
-const BUDGET_SHARE: usize = 4;
+use crate::shard::request::{Bounds, PartRead, ReadPart};
+use crate::shard::stages::ReadTrail;
+use plan::{Ask, Plan};
 
 /// Longest wait, whatever the client asks for: a peer that vanished without a word holds its place no longer.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -49,92 +45,29 @@ const REREAD_PAUSE: Duration = Duration::from_millis(10);
 /// The isolation level that wants to know about aborted transactions.
 const READ_COMMITTED: i8 = 1;
 
-/// One partition of the request.
-#[derive(Clone, Copy, Debug)]
-enum Target {
-    /// To be read; the next part in order.
-    Read(LogId),
-    /// Refused before reading.
-    Refused(ErrorCode),
-}
-
-/// What the request comes to.
-struct Plan {
-    /// By partition, in the order of the request.
-    targets: Vec<Target>,
-    parts: Vec<ReadPart>,
-    limits: ReadLimits,
-    /// Bytes to reserve for reading them.
-    reserve: usize,
-}
-
 /// Answers a Fetch, now or when there is something to say.
 pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     count(&call.shard.probe().fetch_requests, 1);
     let request: FetchRequest<'_> = call.decode()?;
-    // 0 opens a session and -1 declines one; anything else continues a session we never gave.
-    if request.session_epoch > 0 {
-        call.count_error();
-        return Ok(call.answer(FetchResponse {
-            error_code: ErrorCode::FetchSessionIdNotFound.code(),
-            ..FetchResponse::default()
-        }));
-    }
-    let plan = plan(&call, &request);
-    let found = read(&call, &request, &plan).await;
-    Ok(answer(&call, &request, &plan, found))
-}
-
-fn plan(call: &Call, request: &FetchRequest<'_>) -> Plan {
-    let image = call.shard.image();
-    let mut targets = Vec::new();
-    let mut parts = Vec::new();
-    let (mut wanted, mut largest_batch) = (0usize, 0usize);
-    for topic in &request.topics {
-        let found = image.topic(topic.topic);
-        for partition in &topic.partitions {
-            let log = found.and_then(|found| log_of(found, partition.partition));
-            let target = target(log, partition);
-            if let (Target::Read(log), Some(found), Ok(offset)) =
-                (target, found, u64::try_from(partition.fetch_offset))
-            {
-                let max_bytes = usize::try_from(partition.partition_max_bytes).unwrap_or(0);
-                wanted = wanted.saturating_add(max_bytes);
-                largest_batch =
-                    largest_batch.max(usize::try_from(found.settings.max_message_bytes).unwrap_or(0));
-                parts.push(ReadPart {
-                    log,
-                    offset: Offset::new(offset),
-                    max_bytes,
-                });
-            }
-            targets.push(target);
+    let begun = match plan::begin_session(&call, &request) {
+        Ok(begun) => begun,
+        Err(code) => {
+            call.count_error();
+            return Ok(call.answer(FetchResponse {
+                error_code: code.code(),
+                ..FetchResponse::default()
+            }));
         }
-    }
-    let share = call.shard.response_budget().limit() / BUDGET_SHARE;
-    let max_bytes = usize::try_from(request.max_bytes)
-        .unwrap_or(0)
-        .min(FETCH_BYTES_MAX)
-        .min(share);
-    Plan {
-        targets,
-        parts,
-        limits: ReadLimits {
-            max_bytes,
-            oversized_first: true,
-            format: ReadFormat::Kafka,
-        },
-        // The first batch may exceed `max_bytes`; the topic bounds by how much.
-        reserve: wanted.min(max_bytes).max(largest_batch.min(share)),
-    }
-}
-
-fn target(log: Option<LogId>, partition: &FetchPartition) -> Target {
-    match log {
-        None => Target::Refused(ErrorCode::UnknownTopicOrPartition),
-        Some(_) if partition.fetch_offset < 0 => Target::Refused(ErrorCode::OffsetOutOfRange),
-        Some(log) => Target::Read(log),
-    }
+    };
+    let plan = match &begun {
+        Begun::Incremental(_, asks) => {
+            let wanted = asks.iter().map(|(topic, position)| (topic.key(), *position));
+            plan::plan(&call, &request, wanted)
+        }
+        Begun::Sessionless | Begun::Full => plan::plan(&call, &request, plan::wanted(&request, call.version)),
+    };
+    let found = read(&call, &request, &plan).await;
+    Ok(answer::answer(&call, &request, &begun, &plan, found))
 }
 
 /// What reading came to.
@@ -148,7 +81,7 @@ struct Found {
 }
 
 /// Reads until there is enough, something to report, or no more time.
-async fn read(call: &Call, request: &FetchRequest<'_>, plan: &Plan) -> Found {
+async fn read(call: &Call, request: &FetchRequest<'_>, plan: &Plan<'_>) -> Found {
     if plan.parts.is_empty() {
         return Found::default();
     }
@@ -156,10 +89,7 @@ async fn read(call: &Call, request: &FetchRequest<'_>, plan: &Plan) -> Found {
     let min_bytes = usize::try_from(request.min_bytes)
         .unwrap_or(0)
         .min(plan.limits.max_bytes);
-    let refused = plan
-        .targets
-        .iter()
-        .any(|target| matches!(target, Target::Refused(_)));
+    let refused = plan.has_refused();
     let asked = call.arrival.complete;
     let mut waited_ns = 0;
     loop {
@@ -172,7 +102,7 @@ async fn read(call: &Call, request: &FetchRequest<'_>, plan: &Plan) -> Found {
             .map(Vec::len)
             .sum();
         let failed = refused
-            || std::iter::zip(partitions_read(request, plan), &reads).any(|(p, read)| is_fault(p, read));
+            || std::iter::zip(plan.asks_read(), &reads).any(|(ask, read)| is_worth_telling(ask, read));
         let found = clock::now();
         let passed = found.since(asked);
         if failed || bytes >= min_bytes || passed >= wait || call.outbox.is_hurried(call.sequence) {
@@ -200,21 +130,10 @@ async fn read(call: &Call, request: &FetchRequest<'_>, plan: &Plan) -> Found {
     }
 }
 
-/// The partitions of the request that were read, in the order of the reads.
-fn partitions_read<'a>(
-    request: &'a FetchRequest<'_>,
-    plan: &'a Plan,
-) -> impl Iterator<Item = &'a FetchPartition> {
-    let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
-    std::iter::zip(partitions, &plan.targets)
-        .filter(|(_, target)| matches!(target, Target::Read(_)))
-        .map(|(partition, _)| partition)
-}
-
-/// Whether this read is an error to report at once.
-fn is_fault(partition: &FetchPartition, read: &PartRead) -> bool {
-    let fenced = |bounds: Bounds| map::fence(partition.current_leader_epoch, bounds.epoch).is_some();
-    read.records.is_err() || read.bounds.is_none_or(fenced)
+/// Whether this read is an error, or a place where logs part, to report at once.
+fn is_worth_telling(ask: &Ask<'_>, read: &PartRead) -> bool {
+    let fenced = |bounds: Bounds| map::fence(ask.position.current_leader_epoch, bounds.epoch).is_some();
+    read.records.is_err() || read.diverging.is_some() || read.bounds.is_none_or(fenced)
 }
 
 /// The log and the end of what this read could see of it.
@@ -231,97 +150,4 @@ async fn wait_for_more(call: &Call, seen: &[(LogId, Offset)], limit: Duration) {
     };
     // A time-out is as good a reason to look again as any.
     let _timed_out = executor::timeout(limit, or(moved, call.outbox.hurried(call.sequence))).await;
-}
-
-fn answer(call: &Call, request: &FetchRequest<'_>, plan: &Plan, found: Found) -> Answer {
-    let mut targets = plan.targets.iter();
-    let mut reads = found.reads.into_iter();
-    let mut failed = false;
-    let mut bytes = 0;
-    let mut responses = Vec::with_capacity(request.topics.len());
-    for topic in &request.topics {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for partition in &topic.partitions {
-            let outcome = match targets.next() {
-                Some(Target::Read(_)) => reads.next().map_or(Err(ErrorCode::UnknownServerError), |read| {
-                    records_of(partition, read)
-                }),
-                Some(Target::Refused(code)) => Err(*code),
-                None => Err(ErrorCode::UnknownServerError),
-            };
-            failed |= outcome.is_err();
-            bytes += outcome.as_ref().map_or(0, |(records, _)| records.len());
-            partitions.push(partition_data(request, partition, outcome));
-        }
-        responses.push(FetchableTopicResponse {
-            topic: topic.topic,
-            topic_id: topic.topic_id,
-            partitions,
-        });
-    }
-    if failed {
-        call.count_error();
-    }
-    count(
-        &call.shard.probe().bytes_fetched,
-        u64::try_from(bytes).unwrap_or(0),
-    );
-    let asks = StageTimes::is_asked(request.stages_layout);
-    let response = FetchResponse {
-        responses,
-        stages: found
-            .trail
-            .filter(|_| asks)
-            .map(|trail| trail.times(clock::now())),
-        ..FetchResponse::default()
-    };
-    let answer = match found.held {
-        Some(held) => call.answer_holding(response, held),
-        None => call.answer(response),
-    };
-    match found.trail {
-        // An answer without records found nothing and sends nothing.
-        Some(trail) if bytes > 0 => {
-            call.shard.probe().stages.found(&trail);
-            answer.ending(Handoff::Found(trail.found))
-        }
-        _ => answer,
-    }
-}
-
-/// The records of one partition, unless the client's epoch forbids them.
-fn records_of(partition: &FetchPartition, read: PartRead) -> Result<(Vec<u8>, Bounds), ErrorCode> {
-    let bounds = read.bounds.ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    if let Some(fenced) = map::fence(partition.current_leader_epoch, bounds.epoch) {
-        return Err(fenced);
-    }
-    // zstd goes to old clients too, as from Kafka: it refuses them only where the topic itself is configured for zstd
-    // (KIP-110), and ours stores what producers send.
-    let records = read.records.map_err(map::read_failure)?;
-    Ok((records, bounds))
-}
-
-fn partition_data(
-    request: &FetchRequest<'_>,
-    partition: &FetchPartition,
-    outcome: Result<(Vec<u8>, Bounds), ErrorCode>,
-) -> PartitionData<'static> {
-    let partition_index = partition.partition;
-    match outcome {
-        Ok((records, bounds)) => PartitionData {
-            partition_index,
-            high_watermark: wire_offset(bounds.high_watermark),
-            last_stable_offset: wire_offset(bounds.high_watermark),
-            log_start_offset: wire_offset(bounds.log_start),
-            aborted_transactions: (request.isolation_level == READ_COMMITTED).then(Vec::new),
-            records: Records::Chunk(records),
-            ..PartitionData::default()
-        },
-        Err(code) => PartitionData {
-            partition_index,
-            error_code: code.code(),
-            high_watermark: -1,
-            ..PartitionData::default()
-        },
-    }
 }

@@ -54,6 +54,7 @@ pub(super) async fn handle(connection: Rc<Connection>, request: Request) -> Resu
             log: entry.log(),
             offset: Offset::new(entry.offset),
             max_bytes: entry.max_bytes as usize,
+            last_epoch: None,
         })
         .collect();
     let share = shard.response_budget().limit() / BUDGET_SHARE;

@@ -5,8 +5,10 @@
 //!
 //! **The checks of one batch**, once, on arrival, in this order: header checksum and form (a run that cannot be walked
 //! refuses the whole request), topic and partition, encoding and the fields that are the broker's, size, payload checksum,
-//! structure of the archive, record count and timestamps against the records. Nothing is looked at again before a disk gave
-//! the bytes back.
+//! structure of the archive, record count and timestamps against the records, and what the topic asks of its records
+//! ([`RecordRules`], the same for every door). Nothing is looked at again before a disk gave the bytes back.
+//!
+//! Absent: `compression.type`. A native batch is stored as it came; the codecs are for Kafka's batches.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -16,8 +18,9 @@ use smallvec::SmallVec;
 use super::{Connection, Refusal, Request};
 use crate::base::{LeaderEpoch, Offset, Timestamp};
 use crate::batch::{Attributes, BatchHeader, Contents, Encoding, HEADER_BYTES};
+use crate::broker::admission::{RecordRules, enough_replicas};
 use crate::broker::image::Image;
-use crate::broker::topic::TopicSettings;
+use crate::broker::topic::{TopicSettings, is_internal};
 use crate::protocol::native::batches::{Batch, BatchError};
 use crate::protocol::native::errors::ErrorCode;
 use crate::protocol::native::map;
@@ -93,6 +96,7 @@ fn plan(request: &Request, image: &Image) -> Result<Plan, Refusal> {
         acks: produce.acks,
         stages: produce.stages,
     };
+    let now = clock::wall_ms();
     let mut found = 0;
     for batch in produce.batches {
         let batch = batch.map_err(|error: BatchError| {
@@ -102,7 +106,7 @@ fn plan(request: &Request, image: &Image) -> Result<Plan, Refusal> {
         if found > produce.batch_count {
             break;
         }
-        let fate = check(&batch, image);
+        let fate = check(&batch, image, produce.acks, now);
         plan.fates.push(fate.err());
         if fate.is_ok() {
             plan.parts.push(ProducePart {
@@ -129,16 +133,22 @@ fn range_in(memory: &[u8], batch: &Batch<'_>) -> Range<usize> {
 ///
 /// # Errors
 /// The first fault.
-fn check(batch: &Batch<'_>, image: &Image) -> Result<(), ErrorCode> {
+fn check(batch: &Batch<'_>, image: &Image, acks: Acks, now: Timestamp) -> Result<(), ErrorCode> {
     let log = batch.header.log;
     let topic = image
         .topic_by_id(log.topic)
         .filter(|topic| log.partition.get() < topic.partitions)
         .ok_or(ErrorCode::UnknownPartition)?;
+    if is_internal(&topic.name) {
+        return Err(ErrorCode::InvalidTopic);
+    }
+    if acks == Acks::Durable && !enough_replicas(&topic.settings) {
+        return Err(ErrorCode::NotEnoughReplicas);
+    }
     check_header(&batch.header)?;
     check_size(batch, &topic.settings)?;
     batch.verify().map_err(|_| ErrorCode::CorruptBatch)?;
-    check_records(batch)
+    check_records(batch, RecordRules::of(&topic.settings, now))
 }
 
 /// What the broker says is not the client's to say, and what native batches do not have is not there.
@@ -169,14 +179,20 @@ fn check_size(batch: &Batch<'_>, settings: &TopicSettings) -> Result<(), ErrorCo
 }
 
 /// Structure, and what the header says of the records.
-fn check_records(batch: &Batch<'_>) -> Result<(), ErrorCode> {
+fn check_records(batch: &Batch<'_>, rules: RecordRules) -> Result<(), ErrorCode> {
     let header = &batch.header;
     let view = batch.records().map_err(|_| ErrorCode::InvalidBatch)?;
     let first = view.get(0).map(|record| record.timestamp);
     let agrees = u32::try_from(view.len()) == Ok(header.record_count)
         && first == Some(header.first_timestamp)
         && view.max_timestamp() == header.max_timestamp;
-    if agrees {
+    let taken = || {
+        let mut records = (0..view.len()).filter_map(|index| view.get(index));
+        rules.take_latest(header.max_timestamp)
+            && (!rules.need_records()
+                || records.all(|record| rules.judge(record.key.is_some(), record.timestamp).is_none()))
+    };
+    if agrees && taken() {
         Ok(())
     } else {
         Err(ErrorCode::InvalidBatch)

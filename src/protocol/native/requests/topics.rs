@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::{Connection, Refusal, Request};
 use crate::base::ProducerEpoch;
+use crate::broker::topic::is_internal;
 use crate::protocol::native::errors::ErrorCode;
 use crate::protocol::native::frame::Kind;
 use crate::protocol::native::map;
@@ -16,6 +17,9 @@ use crate::shard::request::{ControlError, ControlReply, ControlRequest, NewTopic
 pub(super) async fn create(connection: Rc<Connection>, request: Request) -> Result<Answer, Refusal> {
     let frame = request.frame();
     let create = CreateTopic::decode(&frame)?;
+    if is_internal(create.name) {
+        return Err(refused(&ControlError::InternalTopic(create.name.to_owned())));
+    }
     let topic = NewTopic {
         name: create.name.to_owned(),
         partitions: (create.partitions > 0).then_some(create.partitions),

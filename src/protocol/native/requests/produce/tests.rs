@@ -48,7 +48,12 @@ fn batch(value_bytes: usize) -> Vec<u8> {
 
 fn judged(bytes: &[u8]) -> Result<(), ErrorCode> {
     let bytes = aligned_copy(bytes);
-    check(&Batch::parse(&bytes).unwrap(), &image())
+    check(
+        &Batch::parse(&bytes).unwrap(),
+        &image(),
+        Acks::Durable,
+        Timestamp::new(1_000),
+    )
 }
 
 /// The batch with another header, whose checksum is right.
