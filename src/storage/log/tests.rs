@@ -279,6 +279,21 @@ impl Model {
                 assert_eq!(log.epoch_end(asked), naive, "epoch {asked}");
             }
         }
+        for batch in &self.expected {
+            assert_eq!(log.epoch_at(batch.base), batch.epoch, "epoch at {}", batch.base);
+        }
+        let visible = || self.expected.iter().filter(|batch| batch.end <= log.visible());
+        let (known, unknown) = log.max_timestamp_floor();
+        let scanned = visible().filter(|batch| unknown.iter().any(|range| range.contains(&batch.base)));
+        let largest = known
+            .into_iter()
+            .chain(scanned.map(|batch| batch.max_timestamp))
+            .max();
+        assert_eq!(
+            largest,
+            visible().map(|batch| batch.max_timestamp).max(),
+            "largest time"
+        );
         let asked = Timestamp::new(NOW + i64::try_from(self.random.below(1_010)).unwrap());
         let young = self.expected.iter().find(|batch| batch.max_timestamp >= asked);
         match (log.time_floor(asked), young) {
