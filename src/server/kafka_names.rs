@@ -46,7 +46,10 @@ fn fixed(config: &Config, shards: usize) -> BTreeMap<&'static str, String> {
             config.kafka.auto_create_topics.to_string(),
         ),
         ("connections.max.idle.ms", millis(config.kafka.idle_timeout)),
-        ("group.initial.rebalance.delay.ms", millis(group.initial_rebalance_delay)),
+        (
+            "group.initial.rebalance.delay.ms",
+            millis(group.initial_rebalance_delay),
+        ),
         ("group.max.session.timeout.ms", millis(group.session_timeout_max)),
         ("group.max.size", group.max_size.to_string()),
         ("group.min.session.timeout.ms", millis(group.session_timeout_min)),
@@ -77,7 +80,6 @@ fn fixed(config: &Config, shards: usize) -> BTreeMap<&'static str, String> {
 }
 
 const HOUR_MS: u64 = 3_600_000;
-const MINUTE_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests {

@@ -246,7 +246,7 @@ mod tests {
         #[test]
         fn a_newcomer_takes_only_its_share(case in homogeneous()) {
             let before = case.assign(Assignor::Uniform, &BTreeMap::new());
-            let mut grown = case.clone();
+            let mut grown = case;
             let topics = Arc::clone(&case.members["m0"]);
             grown.members.insert("new".to_owned(), topics);
             let after = grown.assign(Assignor::Uniform, &before);
@@ -258,7 +258,7 @@ mod tests {
         #[test]
         fn whoever_leaves_moves_nobody_elses_partitions(case in homogeneous(), gone in 0usize..8) {
             let before = case.assign(Assignor::Uniform, &BTreeMap::new());
-            let mut shrunk = case.clone();
+            let mut shrunk = case;
             shrunk.members.remove(&format!("m{gone}"));
             let after = shrunk.assign(Assignor::Uniform, &before);
             prop_assert_eq!(moved(&before, &after), 0);
