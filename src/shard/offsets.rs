@@ -158,7 +158,10 @@ fn split_batch<'a>(rest: &mut &'a [u8]) -> Option<KafkaBatch<'a>> {
 
 /// The record's place and time in the log.
 fn placed(batch: &KafkaBatch<'_>, record: &Record<'_>) -> (Offset, Timestamp) {
-    let own = batch.base_timestamp().get().saturating_add(record.timestamp_delta);
+    let own = batch
+        .base_timestamp()
+        .get()
+        .saturating_add(record.timestamp_delta);
     let stamped = batch
         .attributes()
         .record_timestamp(Timestamp::new(own), batch.max_timestamp());
@@ -209,8 +212,8 @@ fn first_record_at(batch: &KafkaBatch<'_>, start: Offset, timestamp: Timestamp) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::kafka::{KafkaBatchBuilder, patch};
     use crate::batch::Compression;
+    use crate::batch::kafka::{KafkaBatchBuilder, patch};
 
     /// A batch at offset 100, epoch 3, with a record for each time.
     fn stored(codec: Compression, times: &[i64]) -> Vec<u8> {
