@@ -1,3 +1,5 @@
+//! Sessions rule by rule, then a client that hears only changes beside one that fetches everything.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
