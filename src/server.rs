@@ -1,7 +1,7 @@
 //! The server: the one room that knows every other, and starts and stops them.
 //!
 //! [`config`] says what was asked for, [`checks`] whether this machine can do it, [`bootstrap`] brings the broker up and
-//! down, [`control`] runs its control thread over the [`catalog`] of topics, [`admin`], [`metrics`] and `stages` show it, [`banner`]
+//! down, [`control`] runs its control thread over the [`catalog`] of topics, [`admin`], [`metrics`] and `stages` and `lag` show it, [`banner`]
 //! says what came of it. Nothing here is on the path of a record.
 
 pub mod admin;
@@ -12,6 +12,7 @@ pub mod checks;
 pub mod config;
 pub mod control;
 mod kafka_names;
+mod lag;
 pub mod lock;
 pub mod metrics;
 mod stages;

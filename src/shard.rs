@@ -12,7 +12,10 @@ mod append;
 mod cleaner;
 pub mod coordinator;
 mod housekeeping;
+pub mod inspect;
 mod mailbox;
+pub mod numbers;
+mod offsets;
 mod partition;
 mod reader;
 pub mod request;
@@ -27,7 +30,7 @@ pub use append::PendingProduce;
 pub use cleaner::CleanerConfig;
 pub use mailbox::ShardStats;
 
-use crate::base::{LogId, ShardId};
+use crate::base::{LeaderEpoch, LogId, ShardId};
 use crate::broker::image::Image;
 use crate::broker::placement::owner;
 use crate::runtime::buffer::Arena;
@@ -286,6 +289,8 @@ pub struct Shard {
     pace: cleaner::Pace,
     producer_ids: RefCell<std::ops::Range<i64>>,
     groups: coordinator::Groups,
+    /// Leader epochs of all logs of the broker that are led with another epoch than the first.
+    epochs: RefCell<Arc<HashMap<LogId, LeaderEpoch>>>,
 }
 
 impl std::fmt::Debug for Shard {
@@ -356,6 +361,7 @@ impl Shard {
             dirty_work: Notify::default(),
             producer_ids: RefCell::new(0..0),
             groups,
+            epochs: RefCell::default(),
         });
         shard.open_owned(&config.image, config.clean.as_deref())?;
         mailbox::start(&shard);
@@ -417,6 +423,31 @@ impl Shard {
     #[must_use]
     pub fn stop_signal(self: &Rc<Self>) -> StopSignal {
         StopSignal(Rc::clone(self))
+    }
+
+    /// The logs this shard owns that are led with another epoch than the first. Epochs change at a start only.
+    #[must_use]
+    pub fn own_epochs(&self) -> Vec<(LogId, LeaderEpoch)> {
+        let partitions = self.partitions.borrow();
+        let epochs = partitions
+            .values()
+            .map(|partition| (partition.id, partition.log.borrow().epoch()));
+        epochs.filter(|(_, epoch)| *epoch != LeaderEpoch::ZERO).collect()
+    }
+
+    /// Tells the shard what all of them said, before it serves anybody.
+    pub fn set_epochs(&self, epochs: Arc<HashMap<LogId, LeaderEpoch>>) {
+        *self.epochs.borrow_mut() = epochs;
+    }
+
+    /// The epoch any log of the broker is led with.
+    #[must_use]
+    pub fn leader_epoch(&self, log: LogId) -> LeaderEpoch {
+        self.epochs
+            .borrow()
+            .get(&log)
+            .copied()
+            .unwrap_or(LeaderEpoch::ZERO)
     }
 
     fn owner_of(&self, log: LogId) -> ShardId {

@@ -105,7 +105,7 @@ class Corelog:
             "admin.listen": f"127.0.0.1:{port + PORTS - 1}",
             "runtime.shards": options.shards,
             "memory": "512MiB",
-            "groups.initial_rebalance_delay": f"{REBALANCE_DELAY_MS}ms",
+            "group.initial_rebalance_delay": f"{REBALANCE_DELAY_MS}ms",
             # As often as Kafka: a suite may produce records with stamps of 1970 and expect to read them.
             "log.retention_check_interval": "5m",
             **suite.corelog_settings,

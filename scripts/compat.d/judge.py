@@ -56,7 +56,7 @@ def main(arguments):
         verdict = judge(suite, broker, place, options)
         verdicts.append(verdict)
         report.progress(verdict)
-        if not options.case:
+        if not (options.case or options.ci):
             report.save(place, broker_kind(options), verdict)
     print()
     print(json.dumps([verdict.as_json() for verdict in verdicts], indent=1) if options.json else report.text(verdicts))
@@ -127,6 +127,7 @@ def judge(suite, broker, place, options):
         verdict.unavailable = str(why)
         return verdict
     except (supervise.Failed, subprocess.CalledProcessError, OSError) as why:
+        # A client that cannot be had is no better than one that fails.
         verdict.add(Result("preparation", FAILED, 0.0, str(why)), None)
         return verdict
     excused = exclusions.load(suite.name)
@@ -137,6 +138,7 @@ def judge(suite, broker, place, options):
         return verdict
     try:
         names = [name for name in suite.cases(place) if fnmatch.fnmatch(name, options.case or "*")]
+        names = [name for name in names if not (options.ci and name in suite.slow)]
         never = [name for name in names if (entry := excused.entry(name)) and not entry.run]
         for name in never:
             verdict.add_never_run(name, excused.entry(name))

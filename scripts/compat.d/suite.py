@@ -42,7 +42,9 @@ class Suite:
     title = ""
     # What the table calls it, with the version that is pinned.
     version = ""
+    # Whether it belongs to the small set, and the tests that are too slow for that.
     ci = False
+    slow = ()
     # Partitions of a topic that is made on first use.
     partitions = 4
     # Settings that the suite's authors gave to their broker: Kafka's names and values.

@@ -158,11 +158,34 @@ impl Batch {
     };
 }
 
+/// What a table knows of one producer, for people to look at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProducerReport {
+    /// The producer.
+    pub id: ProducerId,
+    /// Its generation.
+    pub epoch: ProducerEpoch,
+    /// The sequence of its last record.
+    pub last_sequence: i32,
+    /// Broker time of its last batch.
+    pub used: Timestamp,
+}
+
 impl ProducerTable {
     /// A table that knows nobody.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Every producer, by id.
+    pub fn reports(&self) -> impl Iterator<Item = ProducerReport> {
+        self.producers.iter().map(|(id, producer)| ProducerReport {
+            id: *id,
+            epoch: producer.epoch,
+            last_sequence: producer.known().last().map_or(-1, |batch| batch.last_sequence),
+            used: producer.used,
+        })
     }
 
     /// Number of producers known.

@@ -3,6 +3,7 @@
 //! `GET` only; nothing here changes anything. Loopback by default, like every listener.
 
 use super::control::Control;
+use super::lag::{KnownTimes, LagSnapshot};
 use super::metrics::{self, Snapshot};
 use super::stages::StagesAnswer;
 use axum::extract::State;
@@ -15,6 +16,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+
+/// The format of metrics.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Requests waiting for the control thread; more are refused with 503.
 const QUEUE_MAX: usize = 64;
@@ -59,7 +63,13 @@ struct NodeAnswer {
     disk_full: bool,
 }
 
-type Ask = mpsc::Sender<oneshot::Sender<Option<Gathered>>>;
+/// What a handler wants of the control thread.
+enum Question {
+    Gathered(oneshot::Sender<Option<Gathered>>),
+    Lag(oneshot::Sender<Option<LagSnapshot>>),
+}
+
+type Ask = mpsc::Sender<Question>;
 
 /// What a handler needs from the control thread's own state.
 #[derive(Clone, Debug)]
@@ -81,20 +91,35 @@ pub fn start(
     control: Rc<Control>,
     now: impl Fn() -> Duration + 'static,
 ) {
-    let (ask, mut asked) = mpsc::channel::<oneshot::Sender<Option<Gathered>>>(QUEUE_MAX);
+    let (ask, mut asked) = mpsc::channel::<Question>(QUEUE_MAX);
+    let brokers = u16::try_from(facts.kafka_per_core.len().max(1)).unwrap_or(u16::MAX);
     // Handlers must be `Send`; the control state is not, so they ask a task that holds it.
     tokio::task::spawn_local(async move {
         let started = Cell::new(now());
-        while let Some(answer) = asked.recv().await {
-            let gathered = gather(&control, now().saturating_sub(started.get())).await;
-            // The client may have gone away.
-            let _gone = answer.send(gathered);
+        let known_times = Rc::new(tokio::sync::Mutex::new(KnownTimes::default()));
+        while let Some(question) = asked.recv().await {
+            match question {
+                Question::Gathered(answer) => {
+                    let gathered = gather(&control, now().saturating_sub(started.get())).await;
+                    // The client may have gone away.
+                    let _gone = answer.send(gathered);
+                }
+                // Takes longer, and health does not wait for it.
+                Question::Lag(answer) => {
+                    let (control, known_times) = (Rc::clone(&control), Rc::clone(&known_times));
+                    tokio::task::spawn_local(async move {
+                        let mut known = known_times.lock().await;
+                        let _gone = answer.send(LagSnapshot::gather(&control, brokers, &mut known).await);
+                    });
+                }
+            }
         }
     });
     let router = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
+        .route("/metrics/kafka", get(lag_text))
         .route("/v1/node", get(node))
         .route("/v1/stages", get(stages))
         .with_state(Handlers { facts, ask });
@@ -125,7 +150,13 @@ async fn gather(control: &Control, uptime: Duration) -> Option<Gathered> {
 impl Handlers {
     async fn gathered(&self) -> Option<Gathered> {
         let (answer, waiting) = oneshot::channel();
-        self.ask.try_send(answer).ok()?;
+        self.ask.try_send(Question::Gathered(answer)).ok()?;
+        waiting.await.ok()?
+    }
+
+    async fn lag(&self) -> Option<LagSnapshot> {
+        let (answer, waiting) = oneshot::channel();
+        self.ask.try_send(Question::Lag(answer)).ok()?;
         waiting.await.ok()?
     }
 }
@@ -154,10 +185,18 @@ async fn readyz(State(handlers): State<Handlers>) -> Response {
 
 async fn metrics_text(State(handlers): State<Handlers>) -> Response {
     match handlers.gathered().await {
-        Some(gathered) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], metrics::render(gathered.snapshot)).into_response()
-        }
+        Some(gathered) => (
+            [(header::CONTENT_TYPE, OPEN_METRICS)],
+            metrics::render(gathered.snapshot),
+        )
+            .into_response(),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+async fn lag_text(State(handlers): State<Handlers>) -> Response {
+    match handlers.lag().await {
+        Some(lag) => ([(header::CONTENT_TYPE, OPEN_METRICS)], lag.render()).into_response(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }

@@ -17,7 +17,7 @@ use super::control::Control;
 use super::kafka_names;
 use super::lock::DataLock;
 use super::{ServeError, checks::Report};
-use crate::base::ShardId;
+use crate::base::{LeaderEpoch, LogId, ShardId};
 use crate::protocol::door::ConnectionLimit;
 use crate::protocol::{kafka, native};
 use crate::runtime::clock::{self, Mono};
@@ -54,8 +54,11 @@ const BIND_RETRY: Duration = Duration::from_millis(10);
 /// Polling below this many cores takes time from the clients beside the broker.
 const CORES_FOR_POLLING: usize = 4;
 
+/// Leader epochs of logs, from all shards.
+type Epochs = Arc<std::collections::HashMap<LogId, LeaderEpoch>>;
+
 enum Event {
-    ShardReady(Result<(), String>),
+    ShardReady(Result<Vec<(LogId, LeaderEpoch)>, String>),
     DiskFailed(String),
     ShardEnded(String),
 }
@@ -114,7 +117,7 @@ struct Start<'a> {
     report: Report,
     catalog: Catalog,
     sockets: Sockets,
-    clean: Option<Arc<std::collections::HashMap<crate::base::LogId, marker::CleanEnd>>>,
+    clean: Option<Arc<std::collections::HashMap<LogId, marker::CleanEnd>>>,
     begun: Mono,
 }
 
@@ -150,9 +153,10 @@ impl Start<'_> {
             self.data.clone(),
             self.config.log.min_free_bytes.get(),
         );
+        let mut epochs = std::collections::HashMap::new();
         for _ in 0..shards {
             match happened.recv().await {
-                Some(Event::ShardReady(Ok(()))) => {}
+                Some(Event::ShardReady(Ok(own))) => epochs.extend(own),
                 Some(Event::ShardReady(Err(problem)) | Event::ShardEnded(problem)) => {
                     return Err(ServeError::Shard(problem));
                 }
@@ -188,9 +192,10 @@ impl Start<'_> {
             memory_bytes: self.config.memory.get(),
         };
         let begun = self.begun;
+        let epochs = Arc::new(epochs);
         for starter in starters {
             // A shard that ended meanwhile is reported by its own event.
-            let _ended = starter.send(());
+            let _ended = starter.send(Arc::clone(&epochs));
         }
         admin::start(admin_listener, facts, std::rc::Rc::clone(&control), move || {
             clock::now().since(begun)
@@ -333,7 +338,7 @@ impl Start<'_> {
         port: Port<Message>,
         connections: ConnectionLimit,
         events: mpsc::UnboundedSender<Event>,
-    ) -> Result<tokio::sync::oneshot::Sender<()>, ServeError> {
+    ) -> Result<tokio::sync::oneshot::Sender<Epochs>, ServeError> {
         let options = ShardOptions {
             name: format!("shard-{index}"),
             core: self.cores[usize::from(index)],
@@ -345,7 +350,7 @@ impl Start<'_> {
         let thread = executor::spawn_shard(&options, move || async move {
             let shard = match Shard::start(shard, port) {
                 Ok(shard) => {
-                    let _ended = ready.send(Event::ShardReady(Ok(())));
+                    let _ended = ready.send(Event::ShardReady(Ok(shard.own_epochs())));
                     shard
                 }
                 Err(error) => {
@@ -353,9 +358,10 @@ impl Start<'_> {
                     return;
                 }
             };
-            if executor::from_afar(started).await.is_err() {
+            let Ok(epochs) = executor::from_afar(started).await else {
                 return;
-            }
+            };
+            shard.set_epochs(epochs);
             for socket in kafka {
                 let (listener, shard) = (socket.into_listener(), std::rc::Rc::clone(&shard));
                 executor::spawn(kafka::door::serve(listener, shard, connections.clone()));
@@ -397,7 +403,7 @@ async fn end_badly(event: Option<Event>) -> std::convert::Infallible {
         Some(Event::ShardEnded(problem) | Event::ShardReady(Err(problem))) => {
             exit_after(EXIT_SHARD_PANICKED, &problem).await
         }
-        Some(Event::ShardReady(Ok(()))) | None => exit_after(EXIT_SHARD_PANICKED, "a shard ended").await,
+        Some(Event::ShardReady(Ok(_))) | None => exit_after(EXIT_SHARD_PANICKED, "a shard ended").await,
     }
 }
 

@@ -169,7 +169,7 @@ impl Control {
     }
 
     /// Sends a request to one thread and waits for its answer.
-    async fn ask(&self, to: Peer, body: Body) -> Option<Body> {
+    pub(super) async fn ask(&self, to: Peer, body: Body) -> Option<Body> {
         let (answer, waiting) = oneshot::channel();
         let call = self.next_call.get();
         self.next_call.set(call + 1);
@@ -181,7 +181,7 @@ impl Control {
     }
 
     /// Sends a request to every shard and waits for all answers.
-    async fn ask_all(&self, body: impl Fn() -> Body) -> Vec<Body> {
+    pub(super) async fn ask_all(&self, body: impl Fn() -> Body) -> Vec<Body> {
         let asked: Vec<_> = (0..self.shards)
             .map(|shard| Box::pin(self.ask(Peer::new(shard), body())))
             .collect();
@@ -206,6 +206,12 @@ impl Control {
             })
             .collect();
         (stats.len() == usize::from(self.shards)).then_some(stats)
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        self.shards
     }
 
     /// The topics now.

@@ -34,6 +34,7 @@ fn topic_defaults(config: &Config) -> TopicDefaults {
 fn fixed(config: &Config, shards: usize) -> BTreeMap<&'static str, String> {
     let data = config.data_dir.display().to_string();
     let threads = shards.to_string();
+    let group = &config.group;
     let millis = |span: TimeSpan| span.as_millis().to_string();
     let retention_hours = config.log.retention_ms.0.map_or_else(
         || "-1".to_owned(),
@@ -45,6 +46,13 @@ fn fixed(config: &Config, shards: usize) -> BTreeMap<&'static str, String> {
             config.kafka.auto_create_topics.to_string(),
         ),
         ("connections.max.idle.ms", millis(config.kafka.idle_timeout)),
+        (
+            "group.initial.rebalance.delay.ms",
+            millis(group.initial_rebalance_delay),
+        ),
+        ("group.max.session.timeout.ms", millis(group.session_timeout_max)),
+        ("group.max.size", group.max_size.to_string()),
+        ("group.min.session.timeout.ms", millis(group.session_timeout_min)),
         ("log.dir", data.clone()),
         ("log.dirs", data),
         (

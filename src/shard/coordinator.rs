@@ -46,6 +46,9 @@ use std::sync::Arc;
 /// The share of a shard's memory that groups may take: one in this many bytes.
 const MEMORY_SHARE: usize = 8;
 
+/// Requests that may wait for the news of their topic; the rest are told to come again.
+const EARLY_MAX: usize = 4096;
+
 /// Segments of the offsets topic are small, so that compaction has less to copy and a start less to read.
 const OFFSETS_SEGMENT_BYTES: u64 = 16 << 20;
 
@@ -104,6 +107,15 @@ enum Kind {
     Other,
 }
 
+/// A request that was quicker than the news of the topic it needs.
+#[derive(Debug)]
+struct Early {
+    log: LogId,
+    group: Arc<str>,
+    request: GroupRequest,
+    ticket: Ticket,
+}
+
 /// A shard's part in coordinating groups.
 #[derive(Debug)]
 pub(crate) struct Groups {
@@ -111,6 +123,8 @@ pub(crate) struct Groups {
     bytes_max: usize,
     hosted: RefCell<HashMap<LogId, Rc<Hosted>>>,
     owed: RefCell<HashMap<Ticket, Owed>>,
+    /// Requests for partitions of which only the asking shard has heard yet.
+    early: RefCell<Vec<Early>>,
     next_ticket: Cell<Ticket>,
     /// The deadline the timer sleeps until, in milliseconds of the monotonic clock.
     asleep_until: Cell<u64>,
@@ -127,6 +141,7 @@ impl Groups {
             bytes_max: memory_bytes / MEMORY_SHARE,
             hosted: RefCell::new(HashMap::new()),
             owed: RefCell::new(HashMap::new()),
+            early: RefCell::new(Vec::new()),
             next_ticket: Cell::new(1),
             asleep_until: Cell::new(u64::MAX),
             deadline_changed: Notify::default(),
@@ -194,6 +209,9 @@ impl Groups {
     pub(crate) fn close(&self) {
         self.closed.set(true);
         self.deadline_changed.notify();
+        for early in self.early.take() {
+            self.refuse(early.ticket, GroupError::NotCoordinator);
+        }
         let waiting = |(ticket, owed): (&Ticket, &Owed)| (owed.kind != Kind::Other).then_some(*ticket);
         let waiting: Vec<Ticket> = self.owed.borrow().iter().filter_map(waiting).collect();
         for ticket in waiting {
@@ -283,7 +301,7 @@ impl Shard {
     fn ask(self: &Rc<Self>, log: LogId, group: &Arc<str>, request: GroupRequest, ticket: Ticket) {
         let hosted = self.groups.hosted.borrow().get(&log).cloned();
         let Some(hosted) = hosted else {
-            return self.groups.refuse(ticket, GroupError::NotCoordinator);
+            return self.await_topic(log, group, request, ticket);
         };
         let waits = matches!(request, GroupRequest::Join(_) | GroupRequest::Sync(_));
         if self.sealed.get() || waits && self.groups.closed.get() {
@@ -304,6 +322,26 @@ impl Shard {
         }
     }
 
+    /// Another shard has the image with the offsets topic already; this one gets it any moment.
+    fn await_topic(&self, log: LogId, group: &Arc<str>, request: GroupRequest, ticket: Ticket) {
+        let mut early = self.groups.early.borrow_mut();
+        let comes = self.owner_of(log) == self.id && self.image().topic_by_id(log.topic).is_none();
+        if !comes || self.groups.closed.get() {
+            drop(early);
+            return self.groups.refuse(ticket, GroupError::NotCoordinator);
+        }
+        if early.len() >= EARLY_MAX {
+            drop(early);
+            return self.groups.refuse(ticket, GroupError::Loading);
+        }
+        early.push(Early {
+            log,
+            group: Arc::clone(group),
+            request,
+            ticket,
+        });
+    }
+
     /// Follows the metadata: coordinates the partitions of the offsets topic this shard owns, and writes off offsets of
     /// topics that are gone.
     pub(crate) fn follow_topics(self: &Rc<Self>, old: &Image, new: &Image) {
@@ -317,6 +355,9 @@ impl Shard {
                     self.host(log);
                 }
             }
+        }
+        for early in self.groups.early.take() {
+            self.ask(early.log, &early.group, early.request, early.ticket);
         }
         let gone = |topic: &&Arc<Topic>| new.topic_by_id(topic.id).is_none();
         let gone: Vec<Arc<Topic>> = old.topics().filter(gone).cloned().collect();
@@ -336,6 +377,9 @@ impl Shard {
         };
         let hosted = Hosted::new(partition);
         self.groups.hosted.borrow_mut().insert(log, Rc::clone(&hosted));
+        if hosted.begin_if_new() {
+            return;
+        }
         crate::runtime::executor::spawn(Rc::clone(self).load_groups(hosted));
     }
 

@@ -84,6 +84,9 @@ impl Shard {
                     shard.reply(from, call, Body::OffsetsDone(answers));
                 });
             }
+            Body::Inspect(inspection) => {
+                self.reply(from, call, Body::Inspected(self.inspect_here(inspection)));
+            }
             Body::Trim(parts) => {
                 let shard = Rc::clone(self);
                 executor::spawn(async move {
@@ -157,18 +160,25 @@ impl Shard {
                     shard.reply(from, call, Body::GroupsListed(groups));
                 });
             }
-            Body::GroupNumbers => {
-                self.reply(from, call, Body::GroupNumbersDone(self.group_numbers()));
+            Body::Numbers => self.reply(from, call, Body::NumbersDone(Box::new(self.numbers()))),
+            Body::AppendTimes(asked) => {
+                let shard = Rc::clone(self);
+                executor::spawn(async move {
+                    let times = shard.append_times(&asked).await;
+                    shard.reply(from, call, Body::AppendTimesDone(times));
+                });
             }
             body @ (Body::Produced(..)
             | Body::ReadDone(_)
             | Body::OffsetsDone(_)
+            | Body::Inspected(_)
             | Body::Trimmed(_)
             | Body::Control(_)
             | Body::ControlDone(_)
             | Body::StatsDone(_)
             | Body::GroupsListed(_)
-            | Body::GroupNumbersDone(_)
+            | Body::NumbersDone(_)
+            | Body::AppendTimesDone(_)
             | Body::Settled(_)
             | Body::Ack) => unreachable!("{body:?} is not a request to a shard"),
         }

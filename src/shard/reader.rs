@@ -8,10 +8,9 @@
 //! ahead while that answer travelled.
 
 use super::partition::{Cursor, Partition};
-use super::request::{OffsetAnswer, OffsetQuery, PartRead, ReadFailure, ReadLimits, ReadPart};
+use super::request::{PartRead, ReadFailure, ReadLimits, ReadPart};
 use super::{Shard, count};
-use crate::base::{LeaderEpoch, LogId, Offset, Timestamp};
-use crate::batch::kafka::{KafkaBatch, Records};
+use crate::base::{LeaderEpoch, LogId, Offset};
 use crate::runtime::buffer::{BLOCK_BYTES, Chunk, ChunkClass, SLAB_BYTES, align_down, align_up};
 use crate::runtime::disk::{File, OpenMode, Piece};
 use crate::runtime::executor;
@@ -20,7 +19,7 @@ use crate::storage::ReadError;
 use crate::storage::chain::Chain;
 use crate::storage::layout::segment_name;
 use crate::storage::log::{Edition, ReadStart, WalkStart};
-use crate::storage::read::{ReadFormat, Walked, Want, gather};
+use crate::storage::read::{Walked, Want, gather};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -36,12 +35,6 @@ const WINDOW_BYTES: u64 = 2 * SLAB_BYTES as u64;
 
 /// Share of the arena cold windows may hold: one in this many bytes.
 const COLD_SHARE: usize = 4;
-
-/// Most bytes one batch may decompress to when looking for a record by time.
-const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
-
-/// Bytes read per step of a search by time.
-const SEARCH_STEP_BYTES: usize = 128 * 1024;
 
 /// The windows read from disk, newest last.
 #[derive(Debug)]
@@ -170,7 +163,7 @@ impl Shard {
 
     /// Reads one partition as far as `want` goes; whether bytes are summed again is decided here. Gives the batches and the
     /// offset behind them.
-    async fn read_one(
+    pub(crate) async fn read_one(
         self: &Rc<Self>,
         partition: &Rc<Partition>,
         want: Want,
@@ -412,92 +405,6 @@ impl Shard {
             let _read = shard.load(&partition, &cold, position, len).await;
         });
     }
-
-    /// Answers a query about a partition of this shard.
-    pub(crate) async fn offset_query(
-        self: &Rc<Self>,
-        log: LogId,
-        query: OffsetQuery,
-    ) -> Result<OffsetAnswer, ReadFailure> {
-        let partition = self
-            .partition(log)
-            .filter(|partition| !partition.closed.get())
-            .ok_or(ReadFailure::UnknownPartition)?;
-        let bounds = partition.bounds();
-        let plain = |offset| OffsetAnswer {
-            found: Some((offset, None)),
-            epoch: bounds.epoch,
-            bounds,
-        };
-        Ok(match query {
-            OffsetQuery::Earliest => plain(bounds.log_start),
-            OffsetQuery::Latest => plain(bounds.high_watermark),
-            OffsetQuery::AtTime(timestamp) => self.offset_at(&partition, timestamp).await?,
-            OffsetQuery::MaxTimestamp => {
-                let youngest = partition
-                    .log
-                    .borrow()
-                    .segments()
-                    .filter(|s| !s.is_empty())
-                    .map(|s| s.max_timestamp)
-                    .max();
-                match youngest {
-                    Some(timestamp) => self.offset_at(&partition, timestamp).await?,
-                    None => OffsetAnswer {
-                        found: None,
-                        epoch: bounds.epoch,
-                        bounds,
-                    },
-                }
-            }
-            OffsetQuery::EpochEnd(epoch) => {
-                let found = partition.log.borrow().epoch_end(epoch);
-                OffsetAnswer {
-                    found: found.map(|(_, offset)| (offset.min(bounds.high_watermark), None)),
-                    epoch: found.map_or(epoch, |(found, _)| found),
-                    bounds,
-                }
-            }
-        })
-    }
-
-    /// The first record at or after `timestamp`: index first, then batch headers, then the records of one batch.
-    async fn offset_at(
-        self: &Rc<Self>,
-        partition: &Rc<Partition>,
-        timestamp: Timestamp,
-    ) -> Result<OffsetAnswer, ReadFailure> {
-        let bounds = partition.bounds();
-        let mut found = None;
-        let mut next = partition.log.borrow().time_floor(timestamp);
-        while let Some(offset) = next.filter(|offset| *offset < bounds.high_watermark && found.is_none()) {
-            let want = Want {
-                offset,
-                max_bytes: SEARCH_STEP_BYTES,
-                oversized_first: true,
-                verify: false,
-                format: ReadFormat::Kafka,
-            };
-            let (batches, _) = self.read_one(partition, want).await?;
-            next = None;
-            let mut rest = batches.as_slice();
-            while let Some(batch) = split_batch(&mut rest) {
-                let base = Offset::new(u64::try_from(batch.base_offset()).unwrap_or(0));
-                next = Some(base.plus(u64::try_from(batch.last_offset_delta()).unwrap_or(0) + 1));
-                if batch.max_timestamp() >= timestamp {
-                    found = first_record_at(&batch, base, bounds.log_start, timestamp)?;
-                    if found.is_some() {
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(OffsetAnswer {
-            found: found.map(|(offset, timestamp)| (offset, Some(timestamp))),
-            epoch: bounds.epoch,
-            bounds,
-        })
-    }
 }
 
 /// Where the log of a reader that named its last epoch parts from ours. An epoch we never had is out of range, as in
@@ -537,42 +444,4 @@ fn settle_error(error: ReadError, out: Vec<u8>, next: Offset) -> Result<(Vec<u8>
 /// Bytes from `from` to the end of the window: enough room to gather without growing.
 fn readable(chain: &Chain, from: WalkStart) -> usize {
     usize::try_from(chain.end().saturating_sub(from.position)).unwrap_or(usize::MAX)
-}
-
-/// Takes the first batch off a run of batches this broker stored.
-fn split_batch<'a>(rest: &mut &'a [u8]) -> Option<KafkaBatch<'a>> {
-    let length = i32::from_be_bytes(*rest.get(8..)?.first_chunk()?);
-    let (first, behind) = rest.split_at_checked(12 + usize::try_from(length).ok()?)?;
-    *rest = behind;
-    KafkaBatch::parse(first).ok()
-}
-
-/// The first record of a batch at or after `timestamp` and not below `start`, decompressing if need be. A batch whose records contradict its
-/// header (the client's own doing) answers with its first offset.
-fn first_record_at(
-    batch: &KafkaBatch<'_>,
-    base: Offset,
-    start: Offset,
-    timestamp: Timestamp,
-) -> Result<Option<(Offset, Timestamp)>, ReadFailure> {
-    let fallback = Some((base.max(start), batch.max_timestamp()));
-    let Ok(section) = batch.uncompressed(DECOMPRESSED_BYTES_MAX) else {
-        return Ok(fallback);
-    };
-    let count = u32::try_from(batch.record_count()).unwrap_or(0);
-    for record in Records::new(&section, count) {
-        let Ok(record) = record else { return Ok(fallback) };
-        let own = Timestamp::new(
-            batch
-                .base_timestamp()
-                .get()
-                .saturating_add(record.timestamp_delta),
-        );
-        let stamped = batch.attributes().record_timestamp(own, batch.max_timestamp());
-        let offset = base.plus(u64::try_from(record.offset_delta).unwrap_or(0));
-        if stamped >= timestamp && offset >= start {
-            return Ok(Some((offset, stamped)));
-        }
-    }
-    Ok(None)
 }

@@ -7,6 +7,7 @@ use crate::broker::config_change::Alteration;
 use crate::broker::group::error::GroupError;
 use crate::broker::group::request::{GroupReply, GroupRequest, ListedGroup};
 use crate::broker::image::Image;
+pub use crate::broker::producer_state::ProducerReport;
 use crate::runtime::clock::Mono;
 use crate::storage::read::ReadFormat;
 use std::collections::BTreeMap;
@@ -170,6 +171,24 @@ pub struct OffsetAnswer {
     pub bounds: Bounds,
 }
 
+/// What admin tools ask about logs of a shard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Inspection {
+    /// Bytes of these.
+    Sizes(Vec<LogId>),
+    /// Producers of these.
+    Producers(Vec<LogId>),
+}
+
+/// To [`Inspection`], in its order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Inspected {
+    /// Bytes, `None` for a log that is not there.
+    Sizes(Vec<Option<u64>>),
+    /// Producers, `None` for a log that is not there.
+    Producers(Vec<Option<Vec<ProducerReport>>>),
+}
+
 /// A topic to create.
 #[derive(Clone, Debug)]
 pub struct NewTopic {
@@ -297,6 +316,10 @@ pub enum Body {
     Offsets(Vec<(LogId, OffsetQuery)>),
     /// To [`Body::Offsets`].
     OffsetsDone(Vec<Result<OffsetAnswer, ReadFailure>>),
+    /// Look at logs of yours.
+    Inspect(Inspection),
+    /// To [`Body::Inspect`].
+    Inspected(Inspected),
     /// Move the starts of these logs: to the offset, or to the high watermark.
     Trim(Vec<(LogId, Option<Offset>)>),
     /// To [`Body::Trim`]: where they start now.
@@ -327,10 +350,14 @@ pub enum Body {
     ListGroups,
     /// To [`Body::ListGroups`].
     GroupsListed(Result<Vec<ListedGroup>, GroupError>),
-    /// From the control thread: members and committed offsets of your groups, please.
-    GroupNumbers,
-    /// To [`Body::GroupNumbers`].
-    GroupNumbersDone(Vec<super::coordinator::view::GroupNumbers>),
+    /// From the control thread: how far your logs and your groups have got.
+    Numbers,
+    /// To [`Body::Numbers`].
+    NumbersDone(Box<super::numbers::Numbers>),
+    /// From the control thread: when was the record at each of these offsets appended?
+    AppendTimes(Vec<(LogId, Offset)>),
+    /// To [`Body::AppendTimes`], in order; none where there is no such record (any more).
+    AppendTimesDone(Vec<Option<Timestamp>>),
     /// Done, nothing to say.
     Ack,
 }

@@ -57,14 +57,14 @@ impl Calls {
 }
 
 /// Items of one owner, with their places in the request.
-struct Group<T> {
-    owner: ShardId,
-    places: Vec<usize>,
-    items: Vec<T>,
+pub(crate) struct Group<T> {
+    pub(crate) owner: ShardId,
+    pub(crate) places: Vec<usize>,
+    pub(crate) items: Vec<T>,
 }
 
 /// Groups items by owner. Requests name few owners, so a linear search beats a map.
-fn group<T>(items: impl IntoIterator<Item = T>, owner: impl Fn(&T) -> ShardId) -> Vec<Group<T>> {
+pub(crate) fn group<T>(items: impl IntoIterator<Item = T>, owner: impl Fn(&T) -> ShardId) -> Vec<Group<T>> {
     let mut groups: Vec<Group<T>> = Vec::new();
     for (place, item) in items.into_iter().enumerate() {
         let to = owner(&item);
@@ -305,6 +305,6 @@ impl Shard {
     }
 }
 
-fn peer(shard: ShardId) -> Peer {
+pub(crate) fn peer(shard: ShardId) -> Peer {
     Peer::new(shard.get())
 }

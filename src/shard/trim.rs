@@ -44,7 +44,7 @@ impl Shard {
         }
         let to = {
             let log = partition.log.borrow();
-            let to = to.unwrap_or(log.visible());
+            let to = to.unwrap_or_else(|| log.visible());
             if to > log.visible() {
                 return Err(TrimError::OutOfRange);
             }

@@ -772,12 +772,52 @@ impl Log {
             .iter()
             .find(|s| !s.is_empty() && s.max_timestamp >= timestamp)?;
         let (relative, _) = segment.index.floor_by_time(timestamp);
-        let mut offset = segment.base.plus(relative.into());
+        // The beginning of the first segment may be gone.
+        let mut offset = segment.base.plus(relative.into()).max(self.start);
         while let Some(range) = self.damaged.iter().find(|range| range.contains(&offset)) {
             offset = range.end;
         }
         let offset = offset.max(self.start);
         (offset < self.visible).then_some(offset)
+    }
+
+    /// The largest timestamp of visible records as far as the indexes know it, and the ranges of offsets they say nothing
+    /// exact about: at most the readable part of the first segment, where its beginning is gone, and what lies behind the
+    /// last index entry below the visible end, where more was appended already.
+    #[must_use]
+    pub fn max_timestamp_floor(&self) -> (Option<Timestamp>, Vec<Range<Offset>>) {
+        let mut largest: Option<Timestamp> = None;
+        let mut unknown = Vec::new();
+        let visible = self.visible;
+        for segment in self.segments.iter().filter(|s| !s.is_empty() && s.base < visible) {
+            let whole = segment.base >= self.start;
+            if whole && segment.end <= visible {
+                largest = largest.max(Some(segment.max_timestamp));
+                continue;
+            }
+            let mut from = segment.base.max(self.start);
+            let entries = segment.index.entries();
+            let offset_of = |at: usize| segment.base.plus(entries[at].relative_offset.into());
+            let below =
+                entries.partition_point(|entry| segment.base.plus(entry.relative_offset.into()) <= visible);
+            if let Some(last) = below.checked_sub(1).filter(|_| whole)
+                && entries[last].max_timestamp_before != i64::MIN
+            {
+                largest = largest.max(Some(Timestamp::new(entries[last].max_timestamp_before)));
+                from = offset_of(last);
+            }
+            unknown.push(from..segment.end.min(visible));
+        }
+        unknown.retain(|range| !range.is_empty());
+        (largest, unknown)
+    }
+
+    /// The epoch the record at `offset` was written in; of an offset without a record, the epoch in force there.
+    #[must_use]
+    pub fn epoch_at(&self, offset: Offset) -> LeaderEpoch {
+        let after = self.epochs.partition_point(|(_, first)| *first <= offset);
+        let known = after.checked_sub(1).and_then(|at| self.epochs.get(at));
+        known.map_or(self.epoch, |(epoch, _)| *epoch)
     }
 
     /// The last epoch not above `epoch` and where its records end: Kafka's answer to "where did that leader stop".

@@ -52,10 +52,12 @@ impl Lane {
                 .map(|_| joined(&next(&mut self.connection)))
                 .collect();
             let generation = answers[0].generation;
+            for one in &answers {
+                assert_eq!((one.error, one.generation), (0, generation), "{group}");
+            }
             let leaders = answers.iter().filter(|one| one.member == one.leader);
             assert_eq!(leaders.count(), 1, "{group} has one leader");
             for one in &answers {
-                assert_eq!((one.error, one.generation), (0, generation), "{group}");
                 let leads = one.member == one.leader;
                 assert_eq!(one.members.len(), if leads { MEMBERS } else { 0 });
                 let share = |member: &String| (member.clone(), member.clone().into_bytes());

@@ -26,6 +26,7 @@ class Rsyslog(Program):
     name = "rsyslog"
     title = "rsyslog omkafka and imkafka of Debian"
     version = "8.2302"
+    partitions = 1
 
     def prepare(self, place):
         fetch.needs("rsyslogd")
@@ -38,6 +39,7 @@ class SyslogNg(Program):
     name = "syslog-ng"
     title = "syslog-ng kafka-c of Debian"
     version = "3.38.1"
+    partitions = 1
 
     def prepare(self, place):
         # It and rsyslog exclude one another as packages.
@@ -50,7 +52,7 @@ class SyslogNg(Program):
         return {"COMPAT_ROOT": str(self._root)}
 
 
-SYSLOG_NG = ("syslog-ng-core", "syslog-ng-mod-rdkafka", "libivykis0", "libdbi1")
+SYSLOG_NG = ("syslog-ng-core", "syslog-ng-mod-rdkafka", "libivykis0", "libpcre3")
 
 
 class FranzGo(Program):
@@ -63,6 +65,7 @@ class FranzGo(Program):
         sources = place.home / "franz-go-program"
         fetch.copy_if_newer(place.programs / "franz_go", sources)
         self._binary = sources / "franz-go-program"
+        # The sums of what the module file pins are written beside it, here, and checked against Go's database.
         fetch.run(
             sources, fetch.BUILD_SECONDS, "go", "build", "-o", self._binary, ".",
             GOFLAGS="-mod=mod", GOMAXPROCS="2", GOTOOLCHAIN="local",

@@ -176,13 +176,21 @@ pub const ADVERTISED: &[ApiKey] = &[
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
+    ApiKey::AlterReplicaLogDirs,
+    ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
+    ApiKey::ElectLeaders,
     ApiKey::IncrementalAlterConfigs,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
+    ApiKey::DescribeProducers,
     ApiKey::ConsumerGroupHeartbeat,
     ApiKey::ConsumerGroupDescribe,
+    ApiKey::ListConfigResources,
+    ApiKey::DescribeTopicPartitions,
 ];
 
 impl ApiKey {
@@ -286,7 +294,6 @@ impl ApiKey {
     pub const fn advertised(self) -> VersionRange {
         match self {
             Self::Produce => VersionRange::new(0, self.versions().max),
-            Self::ListOffsets => VersionRange::new(1, 10),
             _ => self.versions(),
         }
     }

@@ -14,10 +14,12 @@ use std::future::{Future, ready};
 use super::api::{ADVERTISED, ApiKey};
 use super::call::{Answer, Call, Outcome, PendingAnswer};
 use super::handlers::{
-    alter_configs, api_versions, consumer_group_describe, consumer_group_heartbeat, create_partitions,
-    create_topics, delete_groups, delete_records, delete_topics, describe_cluster, describe_configs,
-    describe_groups, fetch, find_coordinator, heartbeat, incremental_alter_configs, init_producer_id,
-    join_group, leave_group, list_groups, list_offsets, metadata, offset_commit, offset_delete, offset_fetch,
+    alter_configs, alter_partition_reassignments, alter_replica_log_dirs, api_versions,
+    consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics, delete_groups,
+    delete_records, delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
+    describe_producers, describe_topic_partitions, elect_leaders, fetch, find_coordinator, heartbeat,
+    incremental_alter_configs, init_producer_id, join_group, leave_group, list_config_resources, list_groups,
+    list_offsets, list_partition_reassignments, metadata, offset_commit, offset_delete, offset_fetch,
     offset_for_leader_epoch, produce, sync_group,
 };
 use super::header::RequestHeader;
@@ -84,15 +86,14 @@ pub(super) async fn begin(call: Call, route: Route) -> PendingAnswer {
         ApiKey::ConsumerGroupHeartbeat => task(consumer_group_heartbeat::handle(call)),
         ApiKey::ConsumerGroupDescribe => task(consumer_group_describe::handle(call)),
         ApiKey::DescribeCluster => now(describe_cluster::handle(&call)),
-        // Known to the codec, not advertised: `route` refuses them before they come here.
-        ApiKey::AlterReplicaLogDirs
-        | ApiKey::DescribeLogDirs
-        | ApiKey::ElectLeaders
-        | ApiKey::AlterPartitionReassignments
-        | ApiKey::ListPartitionReassignments
-        | ApiKey::DescribeProducers
-        | ApiKey::ListConfigResources
-        | ApiKey::DescribeTopicPartitions => Box::pin(ready(Answer::Close("an API that is not served"))),
+        ApiKey::AlterReplicaLogDirs => now(alter_replica_log_dirs::handle(&call)),
+        ApiKey::DescribeLogDirs => task(describe_log_dirs::handle(call)),
+        ApiKey::ElectLeaders => now(elect_leaders::handle(&call)),
+        ApiKey::AlterPartitionReassignments => now(alter_partition_reassignments::handle(&call)),
+        ApiKey::ListPartitionReassignments => now(list_partition_reassignments::handle(&call)),
+        ApiKey::DescribeProducers => task(describe_producers::handle(call)),
+        ApiKey::ListConfigResources => task(list_config_resources::handle(call)),
+        ApiKey::DescribeTopicPartitions => task(describe_topic_partitions::handle(call)),
     }
 }
 

@@ -92,6 +92,16 @@ impl Hosted {
         }
     }
 
+    /// A log that never had a record need not be read.
+    pub(super) fn begin_if_new(&self) -> bool {
+        let log = self.partition.log.borrow();
+        let is_new = log.next() == Offset::default() && log.damaged().is_empty();
+        if is_new {
+            self.set_service(Service::Ready);
+        }
+        is_new
+    }
+
     pub(super) fn set_service(&self, service: Service) {
         self.service.set(service);
     }

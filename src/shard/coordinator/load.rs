@@ -61,8 +61,8 @@ impl Shard {
             let part = ReadPart {
                 log,
                 offset,
-                max_bytes: READ_BYTES,
                 last_epoch: None,
+                max_bytes: READ_BYTES,
             };
             let read = self.read_parts(&[part], limits).await.pop();
             let read = read.ok_or_else(|| "nothing was read".to_owned())?;

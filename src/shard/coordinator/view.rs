@@ -1,30 +1,16 @@
 //! All groups of a shard at a glance: for lists, and for the numbers that monitoring wants.
 
 use super::super::Shard;
+use super::super::numbers::GroupNumbers;
 use super::super::request::Body;
 use super::hosted::Hosted;
-use crate::base::Timestamp;
-use crate::broker::group::coordinator::{Counts, Group};
+use crate::broker::group::coordinator::Counts;
 use crate::broker::group::error::GroupError;
 use crate::broker::group::request::{GroupReply, GroupRequest, ListedGroup};
 use crate::runtime::local::OneShot;
 use crate::runtime::mesh::Peer;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
-
-/// A group in numbers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct GroupNumbers {
-    /// Its id.
-    pub id: Arc<str>,
-    /// Kafka's name of its state.
-    pub state: &'static str,
-    /// Members.
-    pub members: usize,
-    /// Topic, partition, offset and time of each commit.
-    pub offsets: Vec<(Arc<str>, i32, i64, Timestamp)>,
-}
 
 /// What a shard's groups have come to, for its statistics.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -94,7 +80,7 @@ impl Shard {
         let mut numbers = Vec::new();
         for hosted in self.groups.all_hosted() {
             let machine = hosted.machine.borrow();
-            numbers.extend(machine.groups().map(|(id, group)| group_numbers(id, group)));
+            numbers.extend(machine.groups().map(|(id, group)| GroupNumbers::of(id, group)));
         }
         numbers
     }
@@ -116,17 +102,5 @@ impl Shard {
             stats.lost += u64::from(hosted.refusal() == Some(GroupError::NotAvailable));
         }
         stats
-    }
-}
-
-fn group_numbers(id: &Arc<str>, group: &Group) -> GroupNumbers {
-    let offsets = group.offsets.iter().map(|(topic, partition, committed)| {
-        (Arc::clone(topic), partition, committed.offset, committed.time)
-    });
-    GroupNumbers {
-        id: Arc::clone(id),
-        state: group.state_name(),
-        members: group.member_count(),
-        offsets: offsets.collect(),
     }
 }

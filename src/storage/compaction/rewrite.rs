@@ -230,7 +230,7 @@ impl GroupWriter {
         }
         // A frame that the keys do not reach the end of is cleaned again, by the next pass.
         let known = pass.tombstones == Tombstones::Known && header.end_offset() <= pass.end;
-        header.delete_horizon.or(known.then_some(pass.horizon))
+        header.delete_horizon.or_else(|| known.then_some(pass.horizon))
     }
 
     fn rewrite(

@@ -810,7 +810,7 @@ fn a_batch_nobody_can_open_stays_and_tombstones_behind_it_do_too() {
     let mut model = Model::new(3);
     let whole = kafka(&[record(0, Some(b"old"))], Compression::Gzip, None);
     // A batch whose records are not what its codec says, with a good checksum, as a broken producer may send it.
-    let mut broken = whole.clone();
+    let mut broken = whole;
     broken[61] ^= 0xff;
     let crc = crate::base::crc32c(&broken[21..]);
     broken[17..21].copy_from_slice(&crc.to_be_bytes());

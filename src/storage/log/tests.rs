@@ -279,6 +279,21 @@ impl Model {
                 assert_eq!(log.epoch_end(asked), naive, "epoch {asked}");
             }
         }
+        for batch in &self.expected {
+            assert_eq!(log.epoch_at(batch.base), batch.epoch, "epoch at {}", batch.base);
+        }
+        let visible = || self.expected.iter().filter(|batch| batch.end <= log.visible());
+        let (known, unknown) = log.max_timestamp_floor();
+        let scanned = visible().filter(|batch| unknown.iter().any(|range| range.contains(&batch.base)));
+        let largest = known
+            .into_iter()
+            .chain(scanned.map(|batch| batch.max_timestamp))
+            .max();
+        assert_eq!(
+            largest,
+            visible().map(|batch| batch.max_timestamp).max(),
+            "largest time"
+        );
         let asked = Timestamp::new(NOW + i64::try_from(self.random.below(1_010)).unwrap());
         let young = self.expected.iter().find(|batch| batch.max_timestamp >= asked);
         match (log.time_floor(asked), young) {
@@ -609,4 +624,47 @@ fn a_log_reduced_to_an_empty_segment_remembers_how_far_it_came() {
     let (log, _) = recovery::open(directory.path(), log.id(), log.config(), None, &mut ()).unwrap();
     assert_eq!((log.start(), log.next()), (Offset::new(3), Offset::new(3)));
     assert_eq!(log.epoch(), LeaderEpoch::new(8));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+
+    /// Whoever reads a log of LogAppendTime finds the records as they were sent, under a checksum that holds, with the
+    /// broker's time for all of them; and a log of CreateTime the very bytes.
+    #[test]
+    fn the_brokers_stamp_changes_nothing_else(
+        records in proptest::collection::vec((proptest::prelude::any::<Vec<u8>>(), 0..NOW * 2), 1..20),
+        codec in 0..5_usize,
+        stamps in proptest::prelude::any::<bool>(),
+    ) {
+        let mut builder = crate::batch::KafkaBatchBuilder::new();
+        for (value, at) in &records {
+            builder.push(None, Some(value), Timestamp::new(*at), []);
+        }
+        let sent = builder.build(crate::batch::Compression::ALL[codec], None).unwrap();
+        let sent_batch = KafkaBatch::parse(&sent).unwrap();
+        let arena = arena();
+        let mut disk = Disk::default();
+        let mut config = config(SEGMENT_BYTES_MIN, Durability::Durable);
+        if stamps {
+            config.timestamp_type = TimestampType::LogAppendTime;
+        }
+        let mut log = Log::empty(log_id(1), config);
+        let appended = log.append(&sent_batch, Timestamp::new(NOW), &arena, Vec::new).unwrap();
+        settle(&mut log, &mut disk);
+        // From the disk every checksum is verified, the frame's own among them.
+        while log.evict() {}
+        let (walked, stored) = read(&log, &disk, &arena, appended.base);
+        assert!(!matches!(walked, Walked::Corrupt { .. }), "{walked:?}");
+        let batch = KafkaBatch::parse(&stored).unwrap();
+        assert_eq!(batch.verify_crc(), Ok(()));
+        assert_eq!(batch.records_section(), sent_batch.records_section());
+        assert_eq!(batch.base_timestamp(), sent_batch.base_timestamp());
+        if stamps {
+            assert_eq!(batch.max_timestamp(), Timestamp::new(NOW));
+            assert_eq!(batch.attributes().timestamp_type(), TimestampType::LogAppendTime);
+        } else {
+            assert_eq!(stored[16..], sent[16..]);
+        }
+    }
 }

@@ -12,7 +12,7 @@
 //! assigned yet is written in version 4, which differs in its compact lengths and its tagged fields; [`TAG_INCOMPLETE`] marks
 //! it. Others pass over the tag and see a group with empty assignments. Version 4 without the tag is a stable group.
 
-use super::member::{Member, timeout};
+use super::member::Member;
 use super::{ClassicGroup, State};
 use crate::base::Timestamp;
 use crate::broker::group::record::{GroupRecord, KEY_CLASSIC_GROUP, RecordError, RecordReader, RecordWriter};
@@ -252,7 +252,7 @@ impl ClassicGroup {
                 .values()
                 .map(|member| member.rebalance_timeout_ms)
                 .max();
-            self.sync_deadline = Some(now.mono_ms + u64::from(longest.unwrap_or_else(|| timeout(0))));
+            self.sync_deadline = Some(now.mono_ms + u64::from(longest.unwrap_or(0)));
         }
         self.rearm();
     }

@@ -39,7 +39,7 @@ pub(super) fn set_topic(image: &mut Image, name: &str, partitions: u32) {
     bytes[..8].copy_from_slice(&image.revision.to_be_bytes());
     image.put(Topic {
         name: name.into(),
-        id: id.unwrap_or(TopicId::new(bytes)),
+        id: id.unwrap_or_else(|| TopicId::new(bytes)),
         partitions,
         overrides: BTreeMap::new(),
         settings: settings(&BTreeMap::new(), &TopicDefaults::default()),
@@ -157,7 +157,7 @@ impl Client {
         ConsumerHeartbeat {
             rebalance_timeout_ms: Some(REBALANCE_TIMEOUT_MS),
             names: names.or(Some(Vec::new())),
-            pattern: pattern.or(Some("".into())),
+            pattern: pattern.or_else(|| Some("".into())),
             owned: Some(self.reads.clone()),
             ..self.request(epoch)
         }
@@ -320,9 +320,9 @@ impl World {
     fn join(&mut self, slot: usize, subscription: usize) {
         let client = &mut self.clients[slot];
         client.subscription = subscription;
-        if client.epoch.is_some() {
+        if let Some(epoch) = client.epoch {
             // A new subscription of a member that stays.
-            let request = client.full_request(client.epoch.unwrap());
+            let request = client.full_request(epoch);
             return self.send(slot, &request, false);
         }
         client.abandon();

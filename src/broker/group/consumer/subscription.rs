@@ -113,7 +113,7 @@ pub(super) fn interests(
     patterns: &BTreeMap<Arc<str>, Pattern>,
     image: &Image,
 ) -> Interests {
-    let mut shared: BTreeMap<(&BTreeSet<Arc<str>>, Option<&str>), Arc<BTreeSet<TopicId>>> = BTreeMap::new();
+    let mut shared = BTreeMap::<(&BTreeSet<Arc<str>>, Option<&str>), _>::new();
     let mut partitions = BTreeMap::new();
     let mut topics = Vec::with_capacity(members.len());
     for member in members.values() {
@@ -124,7 +124,7 @@ pub(super) fn interests(
             let found = found.inspect(|topic| {
                 partitions.insert(topic.id, topic.partitions);
             });
-            Arc::new(found.map(|topic| topic.id).collect())
+            Arc::new(found.map(|topic| topic.id).collect::<BTreeSet<TopicId>>())
         });
         topics.push(Arc::clone(set));
     }

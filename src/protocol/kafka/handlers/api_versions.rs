@@ -72,10 +72,10 @@ mod tests {
         let mut writer = Writer::new();
         response(ErrorCode::UnsupportedVersion, 0).encode(&mut writer, 0);
         let bytes = writer.finish().unwrap().into_vec();
-        // error 35, count, then Produce 0..11 and Fetch 4..12; six bytes an entry and nothing behind them.
+        // error 35, count, then Produce 0..13 and Fetch 4..18; six bytes an entry and nothing behind them.
         let count = u8::try_from(ADVERTISED.len()).unwrap();
         assert_eq!(bytes[..6], [0, 35, 0, 0, 0, count]);
-        assert_eq!(bytes[6..18], [0, 0, 0, 0, 0, 11, 0, 1, 0, 4, 0, 12]);
+        assert_eq!(bytes[6..18], [0, 0, 0, 0, 0, 13, 0, 1, 0, 4, 0, 18]);
         assert_eq!(bytes.len(), 6 + 6 * usize::from(count));
     }
 }

@@ -10,8 +10,8 @@ use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::map;
 use crate::protocol::kafka::messages::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
-    ListOffsetsTopicResponse, TIMESTAMP_EARLIEST, TIMESTAMP_EARLIEST_LOCAL, TIMESTAMP_LATEST,
-    TIMESTAMP_LATEST_TIERED, TIMESTAMP_MAX,
+    ListOffsetsTopicResponse, TIMESTAMP_EARLIEST, TIMESTAMP_EARLIEST_LOCAL,
+    TIMESTAMP_EARLIEST_PENDING_UPLOAD, TIMESTAMP_LATEST, TIMESTAMP_LATEST_TIERED, TIMESTAMP_MAX,
 };
 use crate::shard::request::{OffsetAnswer, OffsetQuery, ReadFailure};
 
@@ -20,7 +20,7 @@ use crate::shard::request::{OffsetAnswer, OffsetQuery, ReadFailure};
 enum Question {
     /// Something the log knows.
     Ask(OffsetQuery),
-    /// The end of what was moved to remote storage: there is none.
+    /// The end of what was moved to remote storage, or the first of what is to be: there is none.
     Tiered,
 }
 
@@ -85,7 +85,7 @@ fn question(timestamp: i64, version: i16) -> Result<Question, ErrorCode> {
         (TIMESTAMP_LATEST, _) => Question::Ask(OffsetQuery::Latest),
         (TIMESTAMP_EARLIEST, _) | (TIMESTAMP_EARLIEST_LOCAL, 8..) => Question::Ask(OffsetQuery::Earliest),
         (TIMESTAMP_MAX, 7..) => Question::Ask(OffsetQuery::MaxTimestamp),
-        (TIMESTAMP_LATEST_TIERED, 9..) => Question::Tiered,
+        (TIMESTAMP_LATEST_TIERED, 9..) | (TIMESTAMP_EARLIEST_PENDING_UPLOAD, 11..) => Question::Tiered,
         (0.., _) => Question::Ask(OffsetQuery::AtTime(Timestamp::new(timestamp))),
         _ => return Err(ErrorCode::UnsupportedVersion),
     };
@@ -130,6 +130,7 @@ mod tests {
         assert_eq!(question(-5, 8), Err(ErrorCode::UnsupportedVersion));
         assert_eq!(question(-5, 9), Ok(Question::Tiered));
         assert_eq!(question(-6, 10), Err(ErrorCode::UnsupportedVersion));
+        assert_eq!(question(-6, 11), Ok(Question::Tiered));
         assert_eq!(
             question(0, 1),
             Ok(Question::Ask(OffsetQuery::AtTime(Timestamp::new(0))))

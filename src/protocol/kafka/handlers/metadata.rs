@@ -7,14 +7,14 @@
 //! topics a request; the new topic is in the answer at once. The rest are told to ask again. The broker's own topics are not
 //! created by asking for them.
 //!
-//! **The leader epoch** is answered as -1, unknown: it is not in the image. Java and librdkafka then skip their
-//! truncation checks for the partition and send no epoch to be fenced by. Leader, replicas and in-sync replicas are
-//! the owner's node.
+//! **The leader epoch** changes at a start only, so every shard knows that of every log. A client must hear it: one that goes
+//! on from an offset committed under an older epoch is fenced until it does. Leader, replicas and in-sync replicas are the
+//! owner's node.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Fault, controller_id, log_of, wire_count};
+use super::{Fault, controller_id, log_of, wire_count, wire_epoch};
 use crate::base::TopicId;
 use crate::broker::image::Image;
 use crate::broker::topic::{Topic, check_name, is_internal};
@@ -24,7 +24,7 @@ use crate::protocol::kafka::messages::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
 };
-use crate::shard::Cluster;
+use crate::shard::Shard;
 use crate::shard::request::{ControlError, ControlReply, ControlRequest, NewTopic};
 
 /// Topics one request may create.
@@ -75,7 +75,10 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
         brokers,
         cluster_id: Some(&cluster.id),
         controller_id: controller_id(cluster),
-        topics: found.iter().map(|found| topic_response(cluster, found)).collect(),
+        topics: found
+            .iter()
+            .map(|found| topic_response(&call.shard, found))
+            .collect(),
         ..MetadataResponse::default()
     };
     Ok(call.answer_holding(response, held))
@@ -171,13 +174,14 @@ async fn create<'a>(call: &Call, name: &'a str) -> Found<'a> {
     }
 }
 
-fn topic_response<'a>(cluster: &Cluster, found: &'a Found<'_>) -> MetadataResponseTopic<'a> {
+fn topic_response<'a>(shard: &Shard, found: &'a Found<'_>) -> MetadataResponseTopic<'a> {
     match found {
         Found::Topic(topic) => MetadataResponseTopic {
             name: Some(&topic.name),
             topic_id: topic.id,
+            is_internal: is_internal(&topic.name),
             partitions: (0..topic.partitions)
-                .map(|index| partition_response(cluster, topic, index))
+                .map(|index| partition_response(shard, topic, index))
                 .collect(),
             ..MetadataResponseTopic::default()
         },
@@ -194,15 +198,16 @@ fn topic_response<'a>(cluster: &Cluster, found: &'a Found<'_>) -> MetadataRespon
     }
 }
 
-fn partition_response(cluster: &Cluster, topic: &Topic, index: u32) -> MetadataResponsePartition {
+fn partition_response(shard: &Shard, topic: &Topic, index: u32) -> MetadataResponsePartition {
     let partition_index = wire_count(index);
     let Some(log) = log_of(topic, partition_index) else {
         return MetadataResponsePartition::default();
     };
-    let leader = cluster.leader_node(log).id;
+    let leader = shard.cluster().leader_node(log).id;
     MetadataResponsePartition {
         partition_index,
         leader_id: leader,
+        leader_epoch: wire_epoch(shard.leader_epoch(log)),
         replica_nodes: vec![leader],
         isr_nodes: vec![leader],
         ..MetadataResponsePartition::default()

@@ -2,6 +2,8 @@
 
 use super::{rpc, wire_struct};
 
+/// A logger of a broker.
+pub const RESOURCE_BROKER_LOGGER: i8 = 8;
 /// A client metrics subscription.
 pub const RESOURCE_CLIENT_METRICS: i8 = 16;
 /// A group.

@@ -258,7 +258,7 @@ mod tests {
         #[test]
         fn whoever_leaves_moves_nobody_elses_partitions(case in homogeneous(), gone in 0usize..8) {
             let before = case.assign(Assignor::Uniform, &BTreeMap::new());
-            let mut shrunk = case.clone();
+            let mut shrunk = case;
             shrunk.members.remove(&format!("m{gone}"));
             let after = shrunk.assign(Assignor::Uniform, &before);
             prop_assert_eq!(moved(&before, &after), 0);
@@ -285,7 +285,7 @@ mod tests {
         #[test]
         fn a_topic_that_grows_moves_nothing(case in homogeneous(), more in 1u32..5) {
             let before = case.assign(Assignor::Uniform, &BTreeMap::new());
-            let mut grown = case.clone();
+            let mut grown = case;
             grown.partitions.entry(topic(1)).and_modify(|count| *count += more);
             let after = grown.assign(Assignor::Uniform, &before);
             grown.check_complete(&after);

@@ -70,8 +70,7 @@ pub(super) fn judge(opened: &Opened<'_>, rules: RecordRules) -> Result<(), Refus
     let count = u32::try_from(batch.record_count()).unwrap_or(0);
     let base = batch.base_timestamp().get();
     let mut faults = Vec::new();
-    let mut expected = 0;
-    for record in Records::new(&opened.section, count) {
+    for (expected, record) in (0..).zip(Records::new(&opened.section, count)) {
         let record = record.map_err(|_| malformed("the records are not what the header says"))?;
         if record.offset_delta != expected {
             return Err(malformed("the offsets of the records do not count up from 0"));
@@ -82,7 +81,6 @@ pub(super) fn judge(opened: &Opened<'_>, rules: RecordRules) -> Result<(), Refus
         {
             faults.push((expected, fault));
         }
-        expected += 1;
     }
     if let Some((_, first)) = faults.first() {
         return Err(Refusal {
