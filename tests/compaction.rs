@@ -59,7 +59,8 @@ struct Plain {
 type Appended = Arc<Mutex<HashMap<i64, Plain>>>;
 
 fn options() -> Options {
-    Options::new(1, Advertise::Single)
+    // Two shards behind one port: half of what is asked crosses to the other.
+    Options::new(2, Advertise::Single)
         .set("compaction.check_interval=30ms")
         .set("log.retention_check_interval=100ms")
         // Slow enough that many a kill comes in the middle of a group.
