@@ -253,7 +253,7 @@ fn churn(protocol: &'static str) {
     let seen = observer
         .join()
         .expect("committed offsets never go back, vanish or lie beyond the end");
-    println!(
+    eprintln!(
         "{} records, {} workers, {seen} looks at committed offsets",
         all().len(),
         crew.hired

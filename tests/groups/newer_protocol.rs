@@ -48,7 +48,7 @@ struct Beat {
 }
 
 fn compact(body: &mut Vec<u8>, text: &str) {
-    body.push(u8::try_from(text.len() + 1).unwrap());
+    body.push(u8::try_from(text.len() + 1).expect("a short text"));
     body.extend(text.as_bytes());
 }
 

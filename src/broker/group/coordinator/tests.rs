@@ -1,3 +1,6 @@
+//! What groups do, one behaviour a test, on the desk of [`super::desk`]: the clock is turned by hand, a crash reads the records
+//! back. Random behaviour is [`super::model`]'s part.
+
 use super::Room;
 use super::desk::{Desk, join, member, topic};
 use crate::broker::group::classic::{GROUP_BYTES_MAX, State};
