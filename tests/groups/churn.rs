@@ -1,6 +1,6 @@
 //! Members come, go, die and freeze while the broker is killed under them, and nothing is lost.
 //!
-//! Workers ([`group_worker.py`], confluent-kafka) write down each record they process before they commit it. For as long as
+//! For groups of either protocol. Workers ([`group_worker.py`], confluent-kafka) write down each record they process before they commit it. For as long as
 //! `CORELOG_CHURN_SECONDS` says, something befalls one of them, or the broker, every second or two, at random from a printed
 //! seed (`CORELOG_SEED`). An observer asks for the committed offsets all the time: they never go back, never vanish, never
 //! lie beyond what was produced. At the end two workers catch up, and every record there is has been processed at least once.
@@ -54,6 +54,7 @@ impl Drop for Worker {
 
 struct Crew {
     brokers: String,
+    protocol: &'static str,
     home: PathBuf,
     hired: usize,
     workers: Vec<Worker>,
@@ -67,6 +68,7 @@ impl Crew {
         command
             .args([self.brokers.as_str(), GROUP, TOPIC])
             .arg(journal)
+            .arg(self.protocol)
             .stdout(Stdio::null())
             .stderr(
                 std::fs::File::create(self.home.join(format!("said-{}", self.hired - 1))).expect("a file"),
@@ -175,10 +177,22 @@ fn observe(address: SocketAddr, tried: &[AtomicI64], stop: &AtomicBool) -> u64 {
 
 #[test]
 fn nothing_is_lost_under_churn() {
+    churn("classic");
+}
+
+#[test]
+fn nothing_is_lost_under_churn_of_the_newer_protocol() {
+    churn("consumer");
+}
+
+fn churn(protocol: &'static str) {
     let seconds = std::env::var("CORELOG_CHURN_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(25);
     let mut seed = Seed::announced("churn");
-    let options = Options::new(2, Advertise::PerCore).set("group.initial_rebalance_delay=200ms");
+    let options = Options::new(2, Advertise::PerCore)
+        .set("group.initial_rebalance_delay=200ms")
+        .set("group.consumer_session_timeout=6s")
+        .set("group.consumer_heartbeat_interval=500ms");
     let mut broker = Broker::start(options);
     Client::connect(broker.kafka()).create(TOPIC, PARTITIONS, &[]);
     let tried: Arc<Vec<AtomicI64>> = Arc::new((0..PARTITIONS).map(|_| AtomicI64::new(0)).collect());
@@ -194,6 +208,7 @@ fn nothing_is_lost_under_churn() {
     });
     let mut crew = Crew {
         brokers: address.to_string(),
+        protocol,
         home: broker.home().to_owned(),
         hired: 0,
         workers: Vec::new(),

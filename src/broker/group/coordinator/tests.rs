@@ -381,6 +381,27 @@ fn groups_are_deleted_only_without_members() {
 }
 
 #[test]
+fn members_without_patience_do_not_keep_the_clock_busy() {
+    let mut desk = Desk::new();
+    let hurried = |request: JoinRequest| JoinRequest {
+        rebalance_timeout_ms: -1,
+        ..request
+    };
+    let away = desk.join("g", hurried(static_join("away")));
+    let leaves = desk.join("g", hurried(join("", RANGE)));
+    desk.pass(3_000);
+    let away = desk.joined(away).unwrap().unwrap();
+    let leaves = desk.joined(leaves).unwrap().unwrap();
+    for one in [&away, &leaves] {
+        desk.sync("g", &one.member_id, 1, &[]);
+    }
+    desk.ask("g", GroupRequest::Leave(vec![member(&leaves.member_id, None)]));
+    // The static member is waited for until its session ends, in steps that a clock can take.
+    desk.pass(10_000);
+    assert_eq!(state(&desk, "g"), Some(State::Empty));
+}
+
+#[test]
 fn bounds_turn_newcomers_away_and_leave_the_others_alone() {
     let mut desk = Desk::new();
     desk.config.size_max = 2;
