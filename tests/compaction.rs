@@ -458,3 +458,51 @@ fn both_policies_together_compact_what_retention_leaves() {
         );
     }
 }
+
+/// Swaps as often as can be, and readers that are in the middle of a segment when it is replaced.
+#[test]
+fn readers_do_not_notice_that_a_segment_was_replaced_under_them() {
+    let broker = Broker::start(
+        Options::new(2, Advertise::Single)
+            .set("compaction.check_interval=1ms")
+            .set("compaction.bytes_per_second=-1"),
+    );
+    let mut seed = Seed::announced("replaced_under_readers");
+    let mut client = Client::connect(broker.kafka());
+    let configs = [
+        ("cleanup.policy", "compact"),
+        ("segment.bytes", "16384"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("corelog.durability", "relaxed"),
+        ("flush.ms", "10"),
+    ];
+    client.create(TOPIC, 1, &configs);
+    let appended = Appended::default();
+    append(&mut client, &mut seed, &appended);
+    let (stop, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let readers: Vec<_> = (0..READERS)
+        .map(|_| {
+            let (address, appended) = (broker.kafka(), Arc::clone(&appended));
+            let (stop, reads) = (Arc::clone(&stop), Arc::clone(&reads));
+            std::thread::spawn(move || reader(address, appended, stop, reads))
+        })
+        .collect();
+    let (deadline, mut passes) = (Instant::now() + PATIENCE, 0);
+    while passes < PASSES {
+        for _ in 0..50 {
+            append(&mut client, &mut seed, &appended);
+        }
+        passes = metric(&broker, "corelog_compaction_passes_total");
+        let alive = readers.iter().all(|reader| !reader.is_finished());
+        assert!(alive, "a reader met an error:\n{}", broker.said());
+        assert!(Instant::now() < deadline, "{passes} passes\n{}", broker.said());
+    }
+    stop.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.join().expect("the reader never noticed");
+    }
+}
+
+/// Readers beside the cleaner, and passes they live through.
+const READERS: usize = 6;
+const PASSES: u64 = 100;
