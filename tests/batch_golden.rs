@@ -11,8 +11,8 @@ use corelog::base::{LeaderEpoch, LogId, Offset, PartitionId, ProducerEpoch, Prod
 use corelog::batch::kafka::{self, KafkaBatch, KafkaBatchBuilder};
 use corelog::batch::records::aligned_copy;
 use corelog::batch::{
-    Attributes, BatchHeader, Compression, FRAME_ALIGN, HEADER_BYTES, Placement, ProducerInfo, RecordHeader,
-    RecordsBuilder, RecordsView, verify_payload,
+    Attributes, BatchHeader, Compression, Contents, FRAME_ALIGN, HEADER_BYTES, Placement, ProducerInfo,
+    RecordHeader, RecordsBuilder, RecordsView, verify_payload,
 };
 use expect_test::{ExpectFile, expect_file};
 
@@ -179,6 +179,48 @@ fn a_native_frame_of_version_1_reads_back() {
     assert_eq!(
         (header.end_offset(), header.producer),
         (Offset::new(1003), Some(PRODUCER))
+    );
+}
+
+/// What compaction leaves of the frame below when its second record was replaced and two offsets in front of it lost theirs:
+/// it covers five offsets and holds two records.
+#[test]
+fn cleaned_frame_of_two_records() {
+    let mut records = KafkaBatchBuilder::new();
+    let at = |millis: i64| Timestamp::new(1_700_000_000_000 + millis);
+    records.push(Some(b"a"), Some(b"hello"), at(0), []);
+    records.push(Some(b"b"), Some(b"gone"), at(2), []);
+    records.push(Some(b"c"), None, at(1), []);
+    let mut original = records.build(Compression::None, Some(PRODUCER)).unwrap();
+    let placed = placement();
+    kafka::patch(&mut original, placed.base_offset, placed.leader_epoch);
+    let original = KafkaBatch::parse(&original).unwrap();
+    let span = kafka::Span {
+        base: Offset::new(998),
+        end: Offset::new(1003),
+        epoch: placed.leader_epoch,
+    };
+    let payload = kafka::rewrite(&original, original.records_section(), &span, |record| {
+        record.offset_delta != 1
+    });
+    let payload = payload.unwrap().unwrap();
+    let batch = KafkaBatch::parse(&payload).unwrap();
+    let header = BatchHeader {
+        base_offset: span.base,
+        record_count: 5,
+        contents: Contents::Cleaned,
+        delete_horizon: Some(Timestamp::new(1_700_086_400_000)),
+        ..BatchHeader::for_kafka(&batch, &placed)
+    };
+    verify_payload(&header, &payload).unwrap();
+    assert_eq!(BatchHeader::decode(&header.encode()), Ok(header));
+    let frame = [&header.encode()[..], &payload].concat();
+    let records = ("records", payload.len() - kafka::KAFKA_HEADER_BYTES);
+    let fields: Vec<_> = KAFKA[..13].iter().copied().chain([records]).collect();
+    check(
+        &frame,
+        &[HEADER, &fields],
+        &expect_file!["golden/cleaned_frame_v1.txt"],
     );
 }
 

@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 use corelog::base::Timestamp;
 use corelog::batch::kafka::{KafkaBatch, KafkaBatchBuilder, Records};
 use corelog::batch::{Compression, RecordHeader};
+use corelog::client::{ConsumerConfig, Start};
 use support::broker::{Advertise, Broker, Options};
 use support::client::{Client, EARLIEST, LATEST, NONE, OFFSET_OUT_OF_RANGE};
 use support::disk::files_below;
@@ -58,7 +59,8 @@ struct Plain {
 type Appended = Arc<Mutex<HashMap<i64, Plain>>>;
 
 fn options() -> Options {
-    Options::new(1, Advertise::Single)
+    // Two shards behind one port: half of what is asked crosses to the other.
+    Options::new(2, Advertise::Single)
         .set("compaction.check_interval=30ms")
         .set("log.retention_check_interval=100ms")
         // Slow enough that many a kill comes in the middle of a group.
@@ -206,6 +208,40 @@ fn reader(address: SocketAddr, appended: Appended, stop: Arc<AtomicBool>, reads:
     }
 }
 
+/// What the client library reads up to the last of `wanted`, beginning in the middle of a gap the second time.
+fn read_natively(broker: &Broker, wanted: &BTreeMap<i64, Plain>) -> BTreeMap<i64, Plain> {
+    let client = corelog::client::Client::connect(&broker.native().to_string()).unwrap();
+    let last = *wanted.last_key_value().unwrap().0;
+    let mut seen = BTreeMap::new();
+    for begin in [0, wanted.first_key_value().unwrap().0 / 2] {
+        let mut consumer = client.consumer(ConsumerConfig::default()).unwrap();
+        let start = Start::Offset(u64::try_from(begin).unwrap());
+        consumer.subscribe(TOPIC, None, start).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        seen = BTreeMap::new();
+        while !seen.contains_key(&last) {
+            assert!(
+                Instant::now() < deadline,
+                "{} records and not the last",
+                seen.len()
+            );
+            let Some(batches) = consumer.poll(Duration::from_millis(200)).unwrap() else {
+                continue;
+            };
+            for record in batches.records() {
+                let plain = Plain {
+                    key: record.key.unwrap_or_default().to_vec(),
+                    value: record.value.map(<[u8]>::to_vec),
+                    timestamp: record.timestamp.get(),
+                };
+                seen.insert(i64::try_from(record.offset).unwrap(), plain);
+            }
+        }
+        assert_eq!(seen.len(), wanted.len(), "from {begin}");
+    }
+    seen
+}
+
 fn metric(broker: &Broker, name: &str) -> u64 {
     let (_, text) = broker.admin_get("/metrics").unwrap();
     let lines = text.lines().filter(|line| line.starts_with(name));
@@ -282,12 +318,19 @@ fn a_compacted_topic_is_its_last_values_under_load_and_kills_and_readers_never_n
     assert!(passes > 0, "the cleaner worked between kills");
     assert!(reads.load(Ordering::Relaxed) > rounds, "the reader read");
     assert!(broker.terminate().success(), "a graceful stop exits with success");
+    // From here on nothing changes.
+    broker.reconfigure(|options| options.settings = vec!["compaction.check_interval=1h".to_owned()]);
     broker.spawn();
     broker.wait_ready();
     let mut client = Client::connect(broker.kafka());
     let end = client.list(TOPIC, 0, LATEST).offset;
     let found = read(client.connection(), TOPIC, 0, end).unwrap();
     judge(&found, &appended.lock().unwrap(), end);
+    assert_eq!(
+        read_natively(&broker, &found),
+        found,
+        "the native client sees the same"
+    );
     eprintln!(
         "compaction: {rounds} kills, {passes} passes, {total} records, {left} left, {} reads",
         reads.load(Ordering::Relaxed)
@@ -415,3 +458,51 @@ fn both_policies_together_compact_what_retention_leaves() {
         );
     }
 }
+
+/// Swaps as often as can be, and readers that are in the middle of a segment when it is replaced.
+#[test]
+fn readers_do_not_notice_that_a_segment_was_replaced_under_them() {
+    let broker = Broker::start(
+        Options::new(2, Advertise::Single)
+            .set("compaction.check_interval=1ms")
+            .set("compaction.bytes_per_second=-1"),
+    );
+    let mut seed = Seed::announced("replaced_under_readers");
+    let mut client = Client::connect(broker.kafka());
+    let configs = [
+        ("cleanup.policy", "compact"),
+        ("segment.bytes", "16384"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("corelog.durability", "relaxed"),
+        ("flush.ms", "10"),
+    ];
+    client.create(TOPIC, 1, &configs);
+    let appended = Appended::default();
+    append(&mut client, &mut seed, &appended);
+    let (stop, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let readers: Vec<_> = (0..READERS)
+        .map(|_| {
+            let (address, appended) = (broker.kafka(), Arc::clone(&appended));
+            let (stop, reads) = (Arc::clone(&stop), Arc::clone(&reads));
+            std::thread::spawn(move || reader(address, appended, stop, reads))
+        })
+        .collect();
+    let (deadline, mut passes) = (Instant::now() + PATIENCE, 0);
+    while passes < PASSES {
+        for _ in 0..50 {
+            append(&mut client, &mut seed, &appended);
+        }
+        passes = metric(&broker, "corelog_compaction_passes_total");
+        let alive = readers.iter().all(|reader| !reader.is_finished());
+        assert!(alive, "a reader met an error:\n{}", broker.said());
+        assert!(Instant::now() < deadline, "{passes} passes\n{}", broker.said());
+    }
+    stop.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.join().expect("the reader never noticed");
+    }
+}
+
+/// Readers beside the cleaner, and passes they live through.
+const READERS: usize = 6;
+const PASSES: u64 = 100;

@@ -3,6 +3,7 @@
 //!
 //! - [`shared_by_clients`]: what `tests/clients/groups_program.py` shows with confluent-kafka and kafka-python, on one and two
 //!   shards, both ways to advertise them.
+//! - [`newer_protocol`]: groups that the broker assigns (KIP-848), with confluent-kafka and by hand.
 //! - [`survives`]: a killed broker forgets no commit and no member.
 //! - [`storm`]: a thousand groups of ten members at once.
 //! - [`churn`]: members that come, go, die and freeze while the broker is killed under them.
@@ -24,6 +25,8 @@ mod support;
 mod churn;
 #[path = "groups/member.rs"]
 mod member;
+#[path = "groups/newer_protocol.rs"]
+mod newer_protocol;
 #[path = "groups/shared_by_clients.rs"]
 mod shared_by_clients;
 #[path = "groups/storm.rs"]

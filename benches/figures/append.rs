@@ -14,8 +14,9 @@ use corelog::runtime::clock;
 use corelog::runtime::disk::WriteSync;
 use corelog::runtime::executor::{self, PollMode, ShardOptions};
 use corelog::runtime::mesh::Mesh;
+use corelog::shard::coordinator::GroupSettings;
 use corelog::shard::request::{FrameBytes, Message, ProducePart};
-use corelog::shard::{Advertise, Cluster, DoorLimits, Node, Shard, ShardConfig};
+use corelog::shard::{Advertise, CleanerConfig, Cluster, DoorLimits, Node, Shard, ShardConfig};
 use corelog::storage::layout::DataDir;
 use futures_lite::future::poll_once;
 use std::collections::{BTreeMap, VecDeque};
@@ -321,6 +322,12 @@ fn config(data: DataDir, image: Image, pool_found: Vec<(u64, PathBuf)>) -> Shard
         clean: None,
         retention_check_interval: Duration::from_secs(3600),
         producer_expiration: Duration::from_secs(3600),
+        cleaner: CleanerConfig {
+            check_interval: Duration::from_secs(3600),
+            memory_bytes: 1 << 20,
+            bytes_per_second: None,
+        },
+        groups: GroupSettings::default(),
         fatal: Arc::new(|problem| panic!("{problem}")),
     }
 }

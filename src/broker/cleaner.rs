@@ -85,15 +85,14 @@ pub fn plan(log: &Log, settings: &CompactionSettings, now: Timestamp) -> Option<
 pub fn groups(log: &Log, end: Offset, segment_bytes: u64) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut bytes = 0;
-    for segment in log.segments().take_while(|segment| segment.base < end) {
-        if !log.is_replaceable(segment.base, segment.end) {
-            bytes = u64::MAX;
+    for segment in settled(log).take_while(|segment| segment.base < end) {
+        if segment.damaged {
             continue;
         }
         let size = segment.chain.end();
         let joins = groups.last_mut().filter(|group| {
             group.end == segment.base
-                && bytes + size <= segment_bytes
+                && size.saturating_add(bytes) <= segment_bytes
                 && segment.end.get() - group.base.get() <= Span::MAX
         });
         match joins {
@@ -122,9 +121,8 @@ fn cleanable(log: &Log, settings: &CompactionSettings, now: Timestamp) -> Cleana
         dirty_bytes: 0,
         oldest_dirty: None,
     };
-    for segment in log.segments() {
-        let ready = segment.damaged || log.is_replaceable(segment.base, segment.end);
-        if !ready || !segment.sealed || now.age_of(segment.last_append_time) < settings.min_lag {
+    for segment in settled(log) {
+        if now.age_of(segment.last_append_time) < settings.min_lag {
             break;
         }
         let dirty = dirty_part(segment, first_dirty);
@@ -136,6 +134,15 @@ fn cleanable(log: &Log, settings: &CompactionSettings, now: Timestamp) -> Cleana
         }
     }
     part
+}
+
+/// The prefix of segments that will not change any more, damaged ones among them, and that have a successor with a file.
+fn settled(log: &Log) -> impl Iterator<Item = &Segment> {
+    let with_next = log.segments().zip(log.segments().skip(1));
+    let settled = with_next.take_while(|(segment, next)| {
+        (segment.is_settled() || (segment.sealed && segment.damaged)) && next.on_disk
+    });
+    settled.map(|(segment, _)| segment)
 }
 
 /// Bytes of the frames of `segment` from `first_dirty` on, as far as its index tells.

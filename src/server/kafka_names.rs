@@ -47,6 +47,15 @@ fn fixed(config: &Config, shards: usize) -> BTreeMap<&'static str, String> {
         ),
         ("connections.max.idle.ms", millis(config.kafka.idle_timeout)),
         (
+            "group.consumer.heartbeat.interval.ms",
+            millis(group.consumer_heartbeat_interval),
+        ),
+        ("group.consumer.max.size", group.consumer_max_size.to_string()),
+        (
+            "group.consumer.session.timeout.ms",
+            millis(group.consumer_session_timeout),
+        ),
+        (
             "group.initial.rebalance.delay.ms",
             millis(group.initial_rebalance_delay),
         ),
@@ -65,6 +74,22 @@ fn fixed(config: &Config, shards: usize) -> BTreeMap<&'static str, String> {
         ("num.network.threads", threads),
         ("num.partitions", config.kafka.num_partitions.to_string()),
         (
+            "offset.metadata.max.bytes",
+            group.offset_metadata_max.get().to_string(),
+        ),
+        (
+            "offsets.retention.check.interval.ms",
+            millis(group.offsets_retention_check_interval),
+        ),
+        (
+            "offsets.retention.minutes",
+            (group.offsets_retention.as_millis() / MINUTE_MS).to_string(),
+        ),
+        (
+            "offsets.topic.num.partitions",
+            group.offsets_partitions.to_string(),
+        ),
+        (
             "producer.id.expiration.ms",
             millis(config.log.producer_id_expiration),
         ),
@@ -80,6 +105,7 @@ fn fixed(config: &Config, shards: usize) -> BTreeMap<&'static str, String> {
 }
 
 const HOUR_MS: u64 = 3_600_000;
+const MINUTE_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests {

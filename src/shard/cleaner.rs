@@ -281,16 +281,18 @@ impl Shard {
         let segment = finished.segment(capacity);
         let summary = partition.log.borrow().replacement_summary(&segment, producers);
         self.write_clean_index(partition, &summary).await?;
-        self.perform(partition, swap::prepare()).await?;
+        let prepared = self.perform(partition, swap::prepare()).await;
+        self.judge(partition, "sync", prepared)?;
         if let Err(abandoned) = self.check_going_on(partition) {
             self.remove_unfinished(partition, group).await;
             return Err(abandoned);
         }
-        self.perform(partition, swap::commit(group.base)).await?;
+        let committed = self.perform(partition, swap::commit(group.base)).await;
+        self.must(partition, committed)?;
         let replaced = partition.log.borrow_mut().replace(segment, file);
         self.cold.forget(partition.id);
-        self.perform(partition, swap::settle(group.base, &replaced))
-            .await?;
+        let settled = self.perform(partition, swap::settle(group.base, &replaced)).await;
+        self.must(partition, settled)?;
         partition.log.borrow_mut().replaced(group.base);
         Ok(())
     }
@@ -312,22 +314,30 @@ impl Shard {
         self.judge(partition, "write the index of a cleaned segment in", written)
     }
 
-    async fn perform(self: &Rc<Self>, partition: &Rc<Partition>, steps: Vec<Step>) -> Result<(), Abandoned> {
+    async fn perform(self: &Rc<Self>, partition: &Rc<Partition>, steps: Vec<Step>) -> io::Result<()> {
         for step in steps {
-            let done = match step {
+            match step {
                 Step::Sync => self.disk.sync_directory(&partition.directory).await,
                 Step::Rename { from, to } => {
                     let from = partition.directory.join(from);
                     self.disk.rename(&from, &partition.directory.join(to)).await
                 }
-                Step::Remove(old) => {
-                    self.remove_segment(partition, &old).await;
-                    Ok(())
-                }
-            };
-            self.judge(partition, "put a cleaned segment in its place in", done)?;
+                Step::Remove(old) => self.remove_files(partition, &old).await,
+            }?;
         }
         Ok(())
+    }
+
+    /// From the commit on there is no way back but a start, which finishes the swap.
+    fn must(&self, partition: &Partition, done: io::Result<()>) -> Result<(), Abandoned> {
+        done.map_err(|error| {
+            self.disk_failed(
+                "put a cleaned segment in its place in",
+                &partition.directory,
+                &error,
+            );
+            Abandoned::Later
+        })
     }
 
     /// A full disk ends the pass; any other failure to write is the disk's end.

@@ -179,27 +179,33 @@ impl Shard {
         partition.log.borrow_mut().empty_index_written(&summary);
     }
 
-    /// Gives the files of a segment that left its log to the pool, or removes them.
+    /// Removes the files of a segment that retention gave up. One that cannot be removed is found again by the next start.
     pub(crate) async fn remove_segment(self: &Rc<Self>, partition: &Rc<Partition>, retired: &Retired) {
+        tracing::debug!(log = %partition.id, base = %retired.base, "retention removes a segment");
+        if let Err(error) = self.remove_files(partition, retired).await {
+            tracing::warn!(%error, log = %partition.id, base = %retired.base, "cannot remove a segment that retention gave up");
+        }
+    }
+
+    /// Gives the file of a segment that left its log to the pool, or removes it, and removes its index file.
+    pub(crate) async fn remove_files(
+        self: &Rc<Self>,
+        partition: &Rc<Partition>,
+        retired: &Retired,
+    ) -> std::io::Result<()> {
         self.cold.forget(partition.id);
         let segment = partition.directory.join(segment_name(retired.base));
         let index = partition.directory.join(index_name(retired.base));
-        tracing::debug!(log = %partition.id, base = %retired.base, "retention removes a segment");
         let common = is_common_capacity(retired.capacity, partition.log.borrow().config().segment_bytes);
         // A cleaned segment is as long as its frames; the pool would keep a size that nobody asks for.
-        let removed = if common {
-            self.pool.recycle(&segment, retired.capacity).await
+        if common {
+            self.pool.recycle(&segment, retired.capacity).await?;
         } else {
-            self.disk.unlink(&segment).await
-        };
-        if let Err(error) = removed {
-            tracing::warn!(%error, path = %segment.display(), "cannot remove a segment that retention gave up");
+            self.disk.unlink(&segment).await?;
         }
         match self.disk.unlink(&index).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(%error, path = %index.display(), "cannot remove an index file");
-            }
-            _ => {}
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
 

@@ -11,7 +11,7 @@ use super::Shard;
 use super::partition::Partition;
 use super::request::{OffsetAnswer, OffsetQuery, ReadFailure};
 use crate::base::{LeaderEpoch, LogId, Offset, Timestamp};
-use crate::batch::kafka::{KafkaBatch, Records};
+use crate::batch::kafka::{KafkaBatch, Record, Records};
 use crate::storage::read::{ReadFormat, Want};
 use std::ops::Range;
 use std::rc::Rc;
@@ -80,9 +80,10 @@ impl Shard {
         partition: &Rc<Partition>,
     ) -> Result<Option<Timestamp>, ReadFailure> {
         let (mut largest, unknown) = partition.log.borrow().max_timestamp_floor();
+        let start = partition.bounds().log_start;
         for range in unknown {
             self.walk(partition, range, |batch| {
-                largest = largest.max(Some(batch.max_timestamp()));
+                largest = largest.max(youngest_in(batch, start));
                 None::<()>
             })
             .await?;
@@ -155,33 +156,112 @@ fn split_batch<'a>(rest: &mut &'a [u8]) -> Option<KafkaBatch<'a>> {
     KafkaBatch::parse(first).ok()
 }
 
+/// The record's place and time in the log.
+fn placed(batch: &KafkaBatch<'_>, record: &Record<'_>) -> (Offset, Timestamp) {
+    let own = batch
+        .base_timestamp()
+        .get()
+        .saturating_add(record.timestamp_delta);
+    let stamped = batch
+        .attributes()
+        .record_timestamp(Timestamp::new(own), batch.max_timestamp());
+    let delta = u64::try_from(record.offset_delta).unwrap_or(0);
+    (base_of(batch).plus(delta), stamped)
+}
+
+/// The largest timestamp of a batch's records at or after `start`; only a batch whose beginning was deleted is opened.
+fn youngest_in(batch: &KafkaBatch<'_>, start: Offset) -> Option<Timestamp> {
+    if base_of(batch) >= start {
+        return Some(batch.max_timestamp());
+    }
+    let Ok(section) = batch.uncompressed(DECOMPRESSED_BYTES_MAX) else {
+        return Some(batch.max_timestamp());
+    };
+    let count = u32::try_from(batch.record_count()).unwrap_or(0);
+    let times = Records::new(&section, count)
+        .flatten()
+        .map(|record| placed(batch, &record))
+        .filter(|(offset, _)| *offset >= start)
+        .map(|(_, timestamp)| timestamp);
+    times.max()
+}
+
 /// The first record of a batch at or after both `start` and `timestamp`, decompressing if need be. A batch whose records
 /// contradict its header (the client's own doing) answers with its first offset.
 fn first_record_at(batch: &KafkaBatch<'_>, start: Offset, timestamp: Timestamp) -> Option<Found> {
-    let base = base_of(batch);
     let found = |offset, timestamp| Found {
         offset,
         timestamp,
         epoch: LeaderEpoch::new(u32::try_from(batch.leader_epoch()).unwrap_or(0)),
     };
-    let fallback = Some(found(base.max(start), batch.max_timestamp()));
+    let fallback = Some(found(base_of(batch).max(start), batch.max_timestamp()));
     let Ok(section) = batch.uncompressed(DECOMPRESSED_BYTES_MAX) else {
         return fallback;
     };
     let count = u32::try_from(batch.record_count()).unwrap_or(0);
     for record in Records::new(&section, count) {
         let Ok(record) = record else { return fallback };
-        let own = batch
-            .base_timestamp()
-            .get()
-            .saturating_add(record.timestamp_delta);
-        let stamped = batch
-            .attributes()
-            .record_timestamp(Timestamp::new(own), batch.max_timestamp());
-        let offset = base.plus(u64::try_from(record.offset_delta).unwrap_or(0));
+        let (offset, stamped) = placed(batch, &record);
         if stamped >= timestamp && offset >= start {
             return Some(found(offset, stamped));
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Compression;
+    use crate::batch::kafka::{KafkaBatchBuilder, patch};
+
+    /// A batch at offset 100, epoch 3, with a record for each time.
+    fn stored(codec: Compression, times: &[i64]) -> Vec<u8> {
+        let mut builder = KafkaBatchBuilder::new();
+        for time in times {
+            builder.push(None, Some(b"v"), Timestamp::new(*time), std::iter::empty());
+        }
+        let mut bytes = builder.build(codec, None).unwrap();
+        patch(&mut bytes, Offset::new(100), LeaderEpoch::new(3));
+        bytes
+    }
+
+    const CODECS: [Compression; 5] = [
+        Compression::None,
+        Compression::Gzip,
+        Compression::Snappy,
+        Compression::Lz4,
+        Compression::Zstd,
+    ];
+
+    #[test]
+    fn the_first_record_old_enough_is_found_inside_the_batch() {
+        for codec in CODECS {
+            let bytes = stored(codec, &[10, 40, 20, 40]);
+            let batch = KafkaBatch::parse(&bytes).unwrap();
+            let at = |start, time| {
+                let found = first_record_at(&batch, Offset::new(start), Timestamp::new(time))?;
+                assert_eq!(found.epoch, LeaderEpoch::new(3));
+                Some((found.offset.get(), found.timestamp.get()))
+            };
+            assert_eq!(at(0, 0), Some((100, 10)));
+            assert_eq!(at(0, 11), Some((101, 40)));
+            assert_eq!(at(102, 11), Some((102, 20)), "what was deleted does not count");
+            assert_eq!(at(102, 21), Some((103, 40)));
+            assert_eq!(at(0, 41), None);
+        }
+    }
+
+    #[test]
+    fn the_largest_time_leaves_out_what_was_deleted() {
+        for codec in CODECS {
+            let bytes = stored(codec, &[90, 40, 20]);
+            let batch = KafkaBatch::parse(&bytes).unwrap();
+            let youngest = |start| youngest_in(&batch, Offset::new(start)).map(Timestamp::get);
+            assert_eq!(youngest(100), Some(90));
+            assert_eq!(youngest(101), Some(40));
+            assert_eq!(youngest(102), Some(20));
+            assert_eq!(youngest(103), None);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The stored formats of this room, byte for byte. A difference here is a change of format: it wants a new version and a
 //! reader for the old one, not `UPDATE_EXPECT=1`. What a frame's bytes are is `tests/batch_golden.rs`'s to hold.
 
+use super::checkpoint::Checkpoint;
 use super::index::SegmentSummary;
 use super::log::{Durability, Log};
 use super::marker::{self, CleanEnd};
@@ -112,6 +113,19 @@ fn a_clean_stop_marker_of_version_1() {
     let golden = expect_file!["../../tests/golden/clean_stop_v1.txt"];
     let bytes = hold(&marker::encode(&ends), &golden);
     assert_eq!(marker::decode(&bytes), Some(ends));
+}
+
+#[test]
+fn a_checkpoint_of_version_1() {
+    let checkpoint = Checkpoint {
+        log: log_id(1),
+        start: Offset::new(0x1234),
+        first_dirty: Offset::new(0x5678),
+        delete_horizon: Some(Timestamp::new(NOW)),
+    };
+    let golden = expect_file!["../../tests/golden/checkpoint_v1.txt"];
+    let bytes = hold(&checkpoint.encode(), &golden);
+    assert_eq!(Checkpoint::decode(&bytes), Some(checkpoint));
 }
 
 #[test]

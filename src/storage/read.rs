@@ -105,6 +105,11 @@ pub fn gather(chain: &Chain, log: LogId, from: WalkStart, want: Want, out: &mut 
         if header.end_offset() <= want.offset {
             return ControlFlow::Continue(());
         }
+        if header.base_offset < want.offset && !out.is_empty() {
+            // The segment was replaced by a cleaned one since the batches in front were gathered, and this frame covers
+            // some of their offsets, too. Whoever asks for what follows gets it as the first.
+            return ControlFlow::Break(Walked::Done);
+        }
         let payload_len = header.payload_len as usize;
         let (skip, wanted) = match want.format {
             ReadFormat::Kafka => (HEADER_BYTES, payload_len),

@@ -429,7 +429,7 @@ impl Scanner<'_> {
             index_interval_bytes: self.config.index_interval_bytes,
         };
         let visitor = &mut self.visitor;
-        let scan = scan(&file, expect, &mut |header| visitor.frame(header))
+        let scan = scan(&file, expect, &mut |header, _| visitor.frame(header))
             .map_err(Error::io("read", &segment.path))?;
         self.report.scanned_segments += 1;
         self.report.scanned_frames += scan.frames;

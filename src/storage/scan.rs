@@ -100,14 +100,14 @@ pub struct Scan {
     pub frames: u64,
 }
 
-/// Scans `source`; `visit` sees every trusted frame in order.
+/// Scans `source`; `visit` sees every trusted frame in order, with its position.
 ///
 /// # Errors
 /// Only the device's.
 pub fn scan(
     source: &dyn FrameSource,
     expect: Expect,
-    visit: &mut dyn FnMut(&BatchHeader),
+    visit: &mut dyn FnMut(&BatchHeader, u64),
 ) -> io::Result<Scan> {
     let mut window = Window::new(source);
     let mut found = Scan {
@@ -155,7 +155,13 @@ pub fn scan(
 }
 
 impl Scan {
-    fn take(&mut self, header: &BatchHeader, at: u64, expect: Expect, visit: &mut dyn FnMut(&BatchHeader)) {
+    fn take(
+        &mut self,
+        header: &BatchHeader,
+        at: u64,
+        expect: Expect,
+        visit: &mut dyn FnMut(&BatchHeader, u64),
+    ) {
         if self.frames == 0 {
             self.first_append_time = header.append_time;
         }
@@ -187,7 +193,7 @@ impl Scan {
         self.end = header.end_offset();
         self.end_position = at + header.frame_len() as u64;
         self.frames += 1;
-        visit(header);
+        visit(header, at);
     }
 }
 

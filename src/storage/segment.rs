@@ -189,6 +189,12 @@ impl Segment {
         self.index_written = false;
     }
 
+    /// Whether it is what it will always be: sealed, durable, its index file written, and sound.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.sealed && self.is_durable() && self.index_written && !self.damaged
+    }
+
     /// Moves the durable position and returns the durable end offset if a frame became durable.
     pub fn advance_synced(&mut self, position: u64) -> Option<Offset> {
         self.synced = self.synced.max(position);

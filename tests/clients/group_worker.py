@@ -2,6 +2,7 @@
 
 Every record's partition and offset go to a file before the offset is committed, so that whatever happens to this process, a
 committed record is a processed one. It ends by SIGTERM, leaving the group as a good member does; by SIGKILL it just ends.
+Its last argument is the protocol of the group: `classic`, or `consumer` for the newer one, whose times are the broker's.
 """
 
 import signal
@@ -9,7 +10,8 @@ import sys
 
 from confluent_kafka import Consumer, KafkaException
 
-brokers, group, topic, journal = sys.argv[1:5]
+brokers, group, topic, journal, protocol = sys.argv[1:6]
+times = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500} if protocol == "classic" else {}
 COMMIT_EVERY = 10
 stop = False
 
@@ -26,8 +28,8 @@ consumer = Consumer(
         "group.id": group,
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
-        "session.timeout.ms": 6000,
-        "heartbeat.interval.ms": 500,
+        "group.protocol": protocol,
+        **times,
         "reconnect.backoff.max.ms": 500,
         "socket.timeout.ms": 10000,
     }

@@ -37,11 +37,11 @@ fn pages(talk: &mut Talk, topics: &[&'static str], limit: i32) -> Vec<(&'static 
         for topic in &answer.topics {
             for partition in &topic.partitions {
                 assert_eq!((partition.leader_id, partition.leader_epoch), (0, 0));
-                seen.push((topic.name.unwrap(), partition.partition_index, 0));
+                seen.push((topic.name.expect("a name"), partition.partition_index, 0));
                 count += 1;
             }
             if topic.error_code != 0 {
-                seen.push((topic.name.unwrap(), -1, topic.error_code.into()));
+                seen.push((topic.name.expect("a name"), -1, topic.error_code.into()));
             }
         }
         assert!(count <= limit);

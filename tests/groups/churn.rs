@@ -1,19 +1,20 @@
 //! Members come, go, die and freeze while the broker is killed under them, and nothing is lost.
 //!
-//! Workers ([`group_worker.py`], confluent-kafka) write down each record they process before they commit it. For as long as
+//! For groups of either protocol. Workers ([`group_worker.py`], confluent-kafka) write down each record they process before they commit it. For as long as
 //! `CORELOG_CHURN_SECONDS` says, something befalls one of them, or the broker, every second or two, at random from a printed
 //! seed (`CORELOG_SEED`). An observer asks for the committed offsets all the time: they never go back, never vanish, never
 //! lie beyond what was produced. At the end two workers catch up, and every record there is has been processed at least once.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
-use crate::member::{committed, connect};
+use crate::member::{committed, try_connect};
 use crate::support::broker::{Advertise, Broker, Options};
 use crate::support::client::{Client, LATEST, batch};
 use crate::support::programs;
 use crate::support::seed::Seed;
+use crate::support::wire::{self, Connection, PRODUCE};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ const FREEZE: Duration = Duration::from_secs(9);
 const CATCH_UP: Duration = Duration::from_secs(90);
 /// Records of one produce request.
 const BATCH: usize = 5;
+const BATCH_RECORDS: i64 = 5;
 
 struct Worker {
     child: Child,
@@ -52,6 +54,7 @@ impl Drop for Worker {
 
 struct Crew {
     brokers: String,
+    protocol: &'static str,
     home: PathBuf,
     hired: usize,
     workers: Vec<Worker>,
@@ -65,6 +68,7 @@ impl Crew {
         command
             .args([self.brokers.as_str(), GROUP, TOPIC])
             .arg(journal)
+            .arg(self.protocol)
             .stdout(Stdio::null())
             .stderr(
                 std::fs::File::create(self.home.join(format!("said-{}", self.hired - 1))).expect("a file"),
@@ -101,24 +105,34 @@ impl Crew {
 
 /// Produces a few records again and again; what was tried counts as the most there can be.
 fn produce(address: SocketAddr, tried: &[AtomicI64], stop: &AtomicBool) {
-    let values = vec![b"work".to_vec(); BATCH];
-    let mut client: Option<Client> = None;
+    let mut connection: Option<Connection> = None;
     let mut next = 0;
     while !stop.load(Ordering::Relaxed) {
         let partition = next % tried.len();
         next += 1;
-        tried[partition].fetch_add(BATCH as i64, Ordering::SeqCst);
-        let connected = client
-            .take()
-            .or_else(|| catch_unwind(|| Client::connect(address)).ok());
+        tried[partition].fetch_add(BATCH_RECORDS, Ordering::SeqCst);
+        let connected = connection.take().or_else(|| Connection::open(address).ok());
         if let Some(mut connected) = connected {
-            let index = i32::try_from(partition).unwrap();
-            if connected.produce(TOPIC, index, &batch(&values)).is_ok() {
-                client = Some(connected);
+            let request = produce_to(i32::try_from(partition).unwrap());
+            if connected.call(PRODUCE, 3, &request).is_ok() {
+                connection = Some(connected);
             }
         }
         std::thread::sleep(Duration::from_millis(40));
     }
+}
+
+/// Produce version 3 of a batch to a partition.
+fn produce_to(partition: i32) -> Vec<u8> {
+    let mut body = (-1_i16).to_be_bytes().to_vec();
+    body.extend((-1_i16).to_be_bytes());
+    body.extend(10_000_i32.to_be_bytes());
+    body.extend(1_i32.to_be_bytes());
+    wire::string(&mut body, TOPIC.as_bytes());
+    body.extend(1_i32.to_be_bytes());
+    body.extend(partition.to_be_bytes());
+    wire::bytes(&mut body, &batch(&[b"work"; BATCH]));
+    body
 }
 
 /// Watches the committed offsets; gives how often it saw them.
@@ -128,7 +142,7 @@ fn observe(address: SocketAddr, tried: &[AtomicI64], stop: &AtomicBool) -> u64 {
     let mut connection = None;
     while !stop.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(30));
-        let fresh = || catch_unwind(AssertUnwindSafe(|| connect(address, GROUP))).ok();
+        let fresh = || try_connect(address, GROUP).ok();
         let Some(mut connected) = connection.take().or_else(fresh) else {
             continue;
         };
@@ -163,10 +177,22 @@ fn observe(address: SocketAddr, tried: &[AtomicI64], stop: &AtomicBool) -> u64 {
 
 #[test]
 fn nothing_is_lost_under_churn() {
+    churn("classic");
+}
+
+#[test]
+fn nothing_is_lost_under_churn_of_the_newer_protocol() {
+    churn("consumer");
+}
+
+fn churn(protocol: &'static str) {
     let seconds = std::env::var("CORELOG_CHURN_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(25);
     let mut seed = Seed::announced("churn");
-    let options = Options::new(2, Advertise::PerCore).set("group.initial_rebalance_delay=200ms");
+    let options = Options::new(2, Advertise::PerCore)
+        .set("group.initial_rebalance_delay=200ms")
+        .set("group.consumer_session_timeout=6s")
+        .set("group.consumer_heartbeat_interval=500ms");
     let mut broker = Broker::start(options);
     Client::connect(broker.kafka()).create(TOPIC, PARTITIONS, &[]);
     let tried: Arc<Vec<AtomicI64>> = Arc::new((0..PARTITIONS).map(|_| AtomicI64::new(0)).collect());
@@ -182,6 +208,7 @@ fn nothing_is_lost_under_churn() {
     });
     let mut crew = Crew {
         brokers: address.to_string(),
+        protocol,
         home: broker.home().to_owned(),
         hired: 0,
         workers: Vec::new(),
@@ -226,7 +253,7 @@ fn nothing_is_lost_under_churn() {
     let seen = observer
         .join()
         .expect("committed offsets never go back, vanish or lie beyond the end");
-    println!(
+    eprintln!(
         "{} records, {} workers, {seen} looks at committed offsets",
         all().len(),
         crew.hired

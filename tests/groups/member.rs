@@ -124,10 +124,16 @@ pub(crate) fn coordinator(connection: &mut Connection, group: &str) -> io::Resul
 
 /// A connection to the coordinator of a group.
 pub(crate) fn connect(bootstrap: SocketAddr, group: &str) -> Connection {
-    let mut first = Connection::open(bootstrap).expect("a connection");
-    let (error, _, port) = coordinator(&mut first, group).expect("an answer");
-    assert_eq!(error, 0, "the coordinator of {group}");
-    Connection::open(SocketAddr::new(bootstrap.ip(), port)).expect("a connection to the coordinator")
+    try_connect(bootstrap, group).expect("a connection to the coordinator")
+}
+
+/// The same with a broker that may not be there.
+pub(crate) fn try_connect(bootstrap: SocketAddr, group: &str) -> io::Result<Connection> {
+    let (error, _, port) = coordinator(&mut Connection::open(bootstrap)?, group)?;
+    if error != 0 {
+        return Err(io::Error::other(format!("no coordinator: error {error}")));
+    }
+    Connection::open(SocketAddr::new(bootstrap.ip(), port))
 }
 
 pub(crate) fn join(connection: &mut Connection, group: &str, member: &str) -> Joined {

@@ -130,7 +130,7 @@ fn ten_thousand_members_are_served() {
     }
     let rate = f64::from(u32::try_from(ROUNDS * GROUPS * MEMBERS).unwrap()) / begun.elapsed().as_secs_f64();
     let resident = broker.peak_resident_bytes();
-    println!(
+    eprintln!(
         "{GROUPS} groups of {MEMBERS}: shared out after {shared:?}, {rate:.0} heartbeats/s, {} MiB",
         resident >> 20
     );

@@ -36,6 +36,8 @@ pub struct KafkaBatchBuilder {
     count: usize,
     base_timestamp: Option<Timestamp>,
     max_timestamp: Option<Timestamp>,
+    /// The max timestamp that was given.
+    given_max: Option<Timestamp>,
     attributes: Attributes,
 }
 
@@ -54,11 +56,13 @@ impl KafkaBatchBuilder {
     }
 
     /// Sets the base timestamp, and a max timestamp below which the batch's will not be, instead of taking both
-    /// from the records alone.
+    /// from the records alone. Where the attributes say that the broker stamped the batch, the max timestamp is that stamp and
+    /// stands whatever the records say.
     #[must_use]
     pub const fn with_timestamps(mut self, base: Timestamp, max: Timestamp) -> Self {
         self.base_timestamp = Some(base);
         self.max_timestamp = Some(max);
+        self.given_max = Some(max);
         self
     }
 
@@ -71,11 +75,7 @@ impl KafkaBatchBuilder {
         headers: impl IntoIterator<Item = RecordHeader<'h>, IntoIter: Clone>,
     ) {
         let base = *self.base_timestamp.get_or_insert(timestamp);
-        let max = self.max_timestamp.map_or(timestamp, |max| max.max(timestamp));
-        // Where the broker stamped the batch, its time stands whatever the records say.
-        if self.max_timestamp.is_none() || self.attributes.timestamp_type() == TimestampType::CreateTime {
-            self.max_timestamp = Some(max);
-        }
+        self.max_timestamp = Some(self.max_timestamp.map_or(timestamp, |max| max.max(timestamp)));
         let timestamp_delta = timestamp.get().wrapping_sub(base.get());
         let offset_delta = wide(self.count);
         let headers = headers.into_iter();
@@ -129,6 +129,10 @@ impl KafkaBatchBuilder {
     pub fn build(self, codec: Compression, producer: Option<ProducerInfo>) -> Result<Vec<u8>, BuildError> {
         let (Some(base_timestamp), Some(max_timestamp)) = (self.base_timestamp, self.max_timestamp) else {
             return Err(BuildError::Empty);
+        };
+        let max_timestamp = match (self.attributes.timestamp_type(), self.given_max) {
+            (TimestampType::LogAppendTime, Some(stamp)) => stamp,
+            _ => max_timestamp,
         };
         let too_large = BuildError::TooLarge {
             bytes: self.section.len(),

@@ -171,12 +171,11 @@ impl Coordinator {
 
     /// Does what time asks for.
     pub fn tick(&mut self, cx: &mut Context<'_>) {
-        while let Some((at, _)) = self.deadlines.first()
-            && *at <= cx.now.mono_ms
-        {
-            let Some((_, id)) = self.deadlines.pop_first() else {
-                return;
-            };
+        // Each group once, even if it asks to be looked at again at once.
+        let later = self
+            .deadlines
+            .split_off(&(cx.now.mono_ms.saturating_add(1), Arc::default()));
+        for (_, id) in std::mem::replace(&mut self.deadlines, later) {
             self.on_group(&id, cx, |group, cx| {
                 group.queued = None;
                 group.tick(cx);

@@ -17,7 +17,7 @@ use super::files::{SegmentFile, SegmentPath, find, missing, quiet};
 use crate::base::{LogId, Offset};
 use crate::batch::kafka::{KafkaBatch, Records as KafkaRecords};
 use crate::batch::records::{RecordsView, aligned_copy};
-use crate::batch::{BatchHeader, Encoding, HEADER_BYTES, verify_payload};
+use crate::batch::{BatchHeader, Contents, Encoding, HEADER_BYTES, verify_payload};
 use crate::runtime::buffer::align_up;
 use crate::storage::scan::Window;
 
@@ -156,8 +156,8 @@ impl Printer<'_> {
             _ => None,
         };
         match self.wanted.output {
-            OutputFormat::Table => self.row(position, header, &sound, records)?,
-            OutputFormat::Json => self.object(position, header, &sound, records)?,
+            OutputFormat::Table => self.row(position, header, payload, &sound, records)?,
+            OutputFormat::Json => self.object(position, header, payload, &sound, records)?,
         }
         self.printed += 1;
         Ok(())
@@ -167,6 +167,7 @@ impl Printer<'_> {
         &mut self,
         position: u64,
         header: &BatchHeader,
+        payload: &[u8],
         sound: &Result<(), String>,
         records: Option<Result<Vec<Shown>, String>>,
     ) -> Result<(), CliError> {
@@ -178,7 +179,7 @@ impl Printer<'_> {
         writeln!(
             self.out,
             "{position:<12}{offsets:<25}{:<9}{:<7}{:<12}{producer:<16}{:<15}{:<15}{:<15}{:<14}{:<9}{}",
-            header.record_count,
+            held(header, payload),
             header.leader_epoch,
             header.durable_end,
             header.first_timestamp,
@@ -211,6 +212,7 @@ impl Printer<'_> {
         &mut self,
         position: u64,
         header: &BatchHeader,
+        payload: &[u8],
         sound: &Result<(), String>,
         records: Option<Result<Vec<Shown>, String>>,
     ) -> Result<(), CliError> {
@@ -226,7 +228,7 @@ impl Printer<'_> {
             "log": header.log.to_string(),
             "base_offset": header.base_offset.get(),
             "end_offset": header.end_offset().get(),
-            "records_count": header.record_count,
+            "records_count": held(header, payload),
             "leader_epoch": header.leader_epoch.get(),
             "durable_end": header.durable_end.get(),
             "producer": producer,
@@ -246,6 +248,16 @@ impl Printer<'_> {
         write!(self.out, "{}\n{frame}", if self.printed == 0 { "" } else { "," })?;
         Ok(())
     }
+}
+
+/// Records in a frame: as many as it covers, unless compaction took some out.
+fn held(header: &BatchHeader, payload: &[u8]) -> u32 {
+    let batch = match header.contents {
+        Contents::AsAppended => None,
+        Contents::Cleaned => KafkaBatch::parse(payload).ok(),
+    };
+    let count = batch.and_then(|batch| u32::try_from(batch.record_count()).ok());
+    count.unwrap_or(header.record_count)
 }
 
 fn encoding(header: &BatchHeader) -> &'static str {

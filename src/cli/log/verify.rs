@@ -17,7 +17,8 @@ use super::super::output::Listing;
 use super::super::{CliError, Streams};
 use super::files::{LogFiles, SegmentFile, find, identify, missing, quiet};
 use crate::base::{LeaderEpoch, LogId, Offset};
-use crate::batch::{BatchHeader, HEADER_BYTES};
+use crate::batch::kafka::KAFKA_HEADER_BYTES;
+use crate::batch::{BatchHeader, Contents, HEADER_BYTES};
 use crate::runtime::buffer::{BLOCK_BYTES, align_up};
 use crate::storage::index::SegmentSummary;
 use crate::storage::marker::{self, CleanEnd};
@@ -172,10 +173,20 @@ fn verify(log: &LogFiles, ends: &HashMap<LogId, CleanEnd>) -> Result<Found, CliE
 
 /// A scan and the records in the frames it trusts.
 fn counted(file: &SegmentFile, expect: Expect) -> std::io::Result<(Scan, u64)> {
-    let mut records = 0;
-    let scan = scan(file, expect, &mut |header| {
-        records += u64::from(header.record_count)
+    let (mut records, mut cleaned) = (0, Vec::new());
+    let scan = scan(file, expect, &mut |header, position| match header.contents {
+        Contents::AsAppended => records += u64::from(header.record_count),
+        Contents::Cleaned => cleaned.push(position),
     })?;
+    // Compaction took records out of these; how many are left stands in their batches.
+    let mut window = Window::new(file);
+    for position in cleaned {
+        let head = window.bytes(position + HEADER_BYTES as u64, KAFKA_HEADER_BYTES)?;
+        let count = head
+            .and_then(|head| head.last_chunk())
+            .map(|field| u32::from_be_bytes(*field));
+        records += u64::from(count.unwrap_or(0));
+    }
     Ok((scan, records))
 }
 

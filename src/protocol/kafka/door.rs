@@ -16,7 +16,12 @@ use crate::shard::Shard;
 pub async fn serve(listener: Listener, shard: Rc<Shard>, connections: ConnectionLimit) {
     // A hash by keys nobody knows: ids that a stranger cannot guess.
     let seed = RandomState::new().hash_one(shard.id().get());
-    let sessions = SessionCache::new(shard.id().get(), shard.cluster().shards, seed);
+    let sessions = SessionCache::new(
+        shard.id().get(),
+        shard.cluster().shards,
+        shard.request_budget().limit(),
+        seed,
+    );
     let sessions = Rc::new(RefCell::new(sessions));
     let session = |stream, shard| session::run(stream, shard, Rc::clone(&sessions));
     door::serve(listener, shard, connections, session).await;

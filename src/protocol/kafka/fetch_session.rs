@@ -13,9 +13,11 @@
 //! **Where sessions live.** In the door that took the request, on one shard, found by id from any of its connections. An
 //! id says which shard gave it (its remainder by the number of shards), so an id of another shard is unknown here.
 //!
-//! **Bounds.** [`SessionLimits`]: sessions and bytes. A new session that finds no room takes that of the session unused
+//! **Bounds.** [`SessionLimits`]: sessions, their bytes, and as many bytes again twice for requests that are being served:
+//! a short request can stand for many partitions, so what it takes is counted from [`SessionCache::begin`] to
+//! [`SessionCache::end`]. A new session that finds no room takes that of the session unused
 //! for longest, if that was for [`EVICT_AFTER_MS`]; otherwise it is declined (id 0) and its client goes on without one. A
-//! session that grows beyond the bound ends; its client hears that it is unknown and starts over.
+//! session that grows beyond the bound, or whose request does, ends; its client hears that it is unknown and starts over.
 //!
 //! Pure: the time comes from outside. One shard's thread. Absent: replicas, whose sessions Kafka spares.
 
@@ -30,8 +32,12 @@ use entries::Entries;
 /// Sessions of a broker, all shards together: Kafka's `max.incremental.fetch.session.cache.slots`.
 const SLOTS: usize = 1000;
 
-/// Memory the sessions of one door may take. At about 300 bytes a partition, 100 000 partitions.
-const BYTES_MAX: usize = 32 << 20;
+/// Memory the sessions of one door may take: one byte of this many of the shard's memory for requests. At about 300 bytes a
+/// partition, 64 MiB are enough for 27 000 partitions in sessions.
+const REQUEST_SHARE: usize = 8;
+
+/// Requests being served may take this many times as much: each session has one, as a rule.
+const SERVED_FACTOR: usize = 2;
 
 /// A session unused for this long gives way to a new one: Kafka's two minutes.
 pub(super) const EVICT_AFTER_MS: u64 = 120_000;
@@ -183,6 +189,8 @@ pub(super) struct SessionCache {
     /// Time of last use and id, the oldest first.
     uses: BTreeSet<(u64, i32)>,
     bytes: usize,
+    /// Partitions of requests that are being served.
+    served: usize,
 }
 
 /// One session.
@@ -202,11 +210,12 @@ impl Session {
 }
 
 impl SessionCache {
-    /// The cache of one of `shards` shards; `seed` makes ids that are hard to guess.
-    pub(super) fn new(shard: u16, shards: u16, seed: u64) -> Self {
+    /// The cache of one of `shards` shards, which has `request_bytes` of memory for requests; `seed` makes ids that are
+    /// hard to guess.
+    pub(super) fn new(shard: u16, shards: u16, request_bytes: usize, seed: u64) -> Self {
         let limits = SessionLimits {
             slots: (SLOTS / usize::from(shards.max(1))).max(1),
-            bytes: BYTES_MAX,
+            bytes: request_bytes / REQUEST_SHARE,
         };
         Self::with_limits(limits, shard, shards, seed)
     }
@@ -220,6 +229,7 @@ impl SessionCache {
             sessions: HashMap::new(),
             uses: BTreeSet::new(),
             bytes: 0,
+            served: 0,
         }
     }
 
@@ -256,20 +266,30 @@ impl SessionCache {
             session.entries.forget(&TopicRef::from(topic), partition);
         }
         session.epoch = next_epoch(epoch);
-        let snapshot = session.entries.snapshot();
+        let count = session.entries.len();
         self.bytes = self.bytes - before + session.bytes();
         self.uses.remove(&(session.used_ms, id));
         session.used_ms = now_ms;
         self.uses.insert((now_ms, id));
-        if snapshot.is_empty() {
+        if count == 0 {
             self.remove(id);
             return Ok(Begun::Sessionless);
         }
-        if self.bytes > self.limits.bytes && !self.make_room(now_ms, 0, 0) {
+        let served_bytes = (self.served + count).saturating_mul(entries::ENTRY_BYTES);
+        if served_bytes > SERVED_FACTOR * self.limits.bytes || !self.make_room(now_ms, 0, 0) {
             self.remove(id);
             return Err(SessionError::Unknown);
         }
-        Ok(Begun::Incremental(id, snapshot))
+        let session = self.sessions.get(&id).ok_or(SessionError::Unknown)?;
+        self.served += count;
+        Ok(Begun::Incremental(id, session.entries.snapshot()))
+    }
+
+    /// An incremental request is answered or given up.
+    pub(super) fn end(&mut self, begun: &Begun) {
+        if let Begun::Incremental(_, asks) = begun {
+            self.served -= asks.len();
+        }
     }
 
     /// Opens a session over what was fetched and told; gives its id, or 0 if there is no room or nothing to remember.

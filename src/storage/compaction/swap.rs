@@ -143,7 +143,7 @@ fn scanned_end(path: &Path, log: LogId, base: Offset) -> Result<Offset, Error> {
         limit: None,
         index_interval_bytes: u64::MAX,
     };
-    let found = scan(&file, expect, &mut |_| {}).map_err(Error::io("read", path))?;
+    let found = scan(&file, expect, &mut |_, _| {}).map_err(Error::io("read", path))?;
     Ok(found.end)
 }
 

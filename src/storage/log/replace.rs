@@ -15,21 +15,16 @@ impl Log {
     /// successor whose file is there, because the last file of a log is where recovery appends.
     #[must_use]
     pub fn is_replaceable(&self, base: Offset, end: Offset) -> bool {
-        let mut at = base;
-        let group = self
-            .segments
-            .iter()
-            .skip_while(|s| s.base < base)
-            .take_while(|s| s.base < end);
-        for segment in group {
-            let settled = segment.sealed && segment.is_durable() && segment.index_written;
-            if segment.base != at || !settled || segment.damaged {
-                return false;
-            }
-            at = segment.end;
-        }
-        let next = self.segments.iter().find(|segment| segment.base == end);
-        at == end && base < end && next.is_some_and(|next| next.on_disk)
+        let first = self.segments.partition_point(|segment| segment.base < base);
+        let after = self.segments.partition_point(|segment| segment.base < end);
+        let group = self.segments.range(first..after);
+        let whole = group.clone().next().is_some_and(|segment| segment.base == base)
+            && group
+                .clone()
+                .next_back()
+                .is_some_and(|segment| segment.end == end);
+        let next = self.segments.get(after);
+        whole && group.clone().all(Segment::is_settled) && next.is_some_and(|next| next.on_disk)
     }
 
     /// What the index file of `segment`, which is to replace those of its range, has to say.
@@ -69,7 +64,8 @@ impl Log {
     /// The edition of the segment at `base`, while there is one.
     #[must_use]
     pub fn edition(&self, base: Offset) -> Option<Edition> {
-        let segment = self.segments.iter().find(|segment| segment.base == base);
+        let at = self.segments.partition_point(|segment| segment.base < base);
+        let segment = self.segments.get(at).filter(|segment| segment.base == base);
         segment.map(|segment| segment.edition)
     }
 }

@@ -247,12 +247,7 @@ impl ClassicGroup {
             member.deadline = Some(now.mono_ms + u64::from(member.session_timeout_ms));
         }
         if self.state == State::Completing {
-            let longest = self
-                .members
-                .values()
-                .map(|member| member.rebalance_timeout_ms)
-                .max();
-            self.sync_deadline = Some(now.mono_ms + u64::from(longest.unwrap_or(0)));
+            self.sync_deadline = Some(now.mono_ms + self.rebalance_timeout_ms());
         }
         self.rearm();
     }

@@ -7,6 +7,9 @@ use crate::broker::group::request::GroupReply;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+/// Shortest time a group waits for joins or syncs.
+const REBALANCE_TIMEOUT_MS_MIN: u32 = 100;
+
 impl ClassicGroup {
     /// Puts a member in its place in every count.
     pub(super) fn insert(&mut self, member: Member) {
@@ -101,14 +104,11 @@ impl ClassicGroup {
         self.arm(at);
     }
 
-    /// The most patient member decides.
-    fn rebalance_timeout_ms(&self) -> u64 {
-        let longest = self
-            .members
-            .values()
-            .map(|member| member.rebalance_timeout_ms)
-            .max();
-        longest.unwrap_or(0).into()
+    /// The most patient member decides. Even members without patience get a moment, or a group of static members that are
+    /// all away would be looked at without end.
+    pub(super) fn rebalance_timeout_ms(&self) -> u64 {
+        let timeouts = self.members.values().map(|member| member.rebalance_timeout_ms);
+        timeouts.max().unwrap_or(0).max(REBALANCE_TIMEOUT_MS_MIN).into()
     }
 
     /// While the first generation waits for company, nobody can tell whether all are there.
@@ -281,7 +281,7 @@ impl ClassicGroup {
         let now = cx.now.mono_ms;
         match self.join_timer {
             Some(JoinTimer::Initial { at, delay, left }) if at <= now => {
-                if !self.company || left == 0 {
+                if !self.company || left == 0 || cx.config.initial_rebalance_delay.is_zero() {
                     return self.complete_join(cx);
                 }
                 self.company = false;

@@ -4,7 +4,7 @@
 //! kind  key after the group's id   value after its version (0); compact lengths, tagged fields at the end
 //!    3  -                          i32 group epoch | tag 0: i64 hash of the subscribed topics
 //!    5  string member              instance? rack? client id, client host | [names] | pattern? | i32 rebalance timeout |
-//!                                  assignor?
+//!                                  assignor? | tag 0: null (no member of the classic protocol)
 //!    6  -                          i32 epoch of the target
 //!    7  string member              [ topic id | [i32 partition] ]
 //!    8  string member              i32 epoch | i32 previous epoch | i8 state | assigned | to give back (both as in 7)
@@ -31,6 +31,10 @@ use std::sync::Arc;
 
 /// The version of every value.
 const VALUE_VERSION: i16 = 0;
+
+/// The tagged field that says under which classic protocols a member came. It has to be there, as null: Kafka takes its
+/// absence for an empty one, and the member for one of the classic protocol.
+const TAG_CLASSIC: u32 = 0;
 
 /// The tagged field that holds the hash of the topics.
 const TAG_TOPICS_HASH: u32 = 0;
@@ -138,7 +142,10 @@ pub(super) fn member_record(group: &str, member: &str, metadata: &MemberMetadata
         .compact_nullable_string(metadata.pattern.as_deref())
         .i32(i32::try_from(metadata.rebalance_timeout_ms).unwrap_or(i32::MAX))
         .compact_nullable_string(metadata.assignor.map(Assignor::name))
-        .no_tags();
+        .uvarint(1)
+        .uvarint(TAG_CLASSIC)
+        .uvarint(1)
+        .uvarint(0);
     Key::Member(member).put(group, writer)
 }
 
@@ -270,7 +277,7 @@ mod tests {
         #[rustfmt::skip]
         let expected = [
             0, 0, 2, b'i', 0, 2, b'c', 3, b'/', b'h', 2, 2, b't', 0, 0, 0, 1, 2,
-            6, b'r', b'a', b'n', b'g', b'e', 0,
+            6, b'r', b'a', b'n', b'g', b'e', 1, 0, 1, 0,
         ];
         assert_eq!(record.value.unwrap(), expected);
     }

@@ -159,17 +159,14 @@ impl ConsumerGroup {
         if self.epoch > self.target_epoch {
             self.assign(image, records);
         }
-        let before = self.members.get(id).map(|member| member.holding.assigned.clone());
-        self.move_on(id, request.owned.as_ref(), now, records);
+        let seen = request.member_epoch == self.members[id].holding.epoch;
+        let moved = self.move_on(id, request.owned.as_ref(), now, records);
         let member = self.members.get_mut(id).expect("stored above");
         member.session_deadline_ms = now.mono_ms + u64::from(config.session_timeout_ms);
         let deadline = member.deadline_ms();
         self.deadline_ms = self.deadline_ms.min(deadline);
         let holding = &member.holding;
-        let may_not_know = is_join
-            || is_full(request)
-            || request.member_epoch != holding.epoch
-            || before.as_ref() != Some(&holding.assigned);
+        let may_not_know = is_join || is_full(request) || !seen || moved;
         ConsumerHeartbeatReply {
             member_id: Arc::clone(id),
             member_epoch: holding.epoch,
@@ -271,24 +268,27 @@ impl ConsumerGroup {
         records.push(target_epoch_record(&self.id, self.target_epoch));
     }
 
-    /// One step of one member towards its target.
+    /// One step of one member towards its target. True if it may own other partitions than before.
     fn move_on(
         &mut self,
         id: &Arc<str>,
         owned: Option<&Assignment>,
         now: Now,
         records: &mut Vec<GroupRecord>,
-    ) {
+    ) -> bool {
         let member = &self.members[id];
         let target = Target {
             epoch: self.target_epoch,
             partitions: &member.target,
         };
         let is_free = |topic, partition| !self.owners.contains_key(&(topic, partition));
-        if let Some(next) = step(&member.holding, target, owned, is_free) {
-            records.push(holding_record(&self.id, id, &next));
-            self.set_holding(id, next, now);
-        }
+        let Some(next) = step(&member.holding, target, owned, is_free) else {
+            return false;
+        };
+        let moved = member.holding.assigned != next.assigned;
+        records.push(holding_record(&self.id, id, &next));
+        self.set_holding(id, next, now);
+        moved
     }
 
     /// Keeps the owners in step with what the member has, and its revocation deadline with what it was asked for.

@@ -83,7 +83,8 @@ impl ConsumerGroup {
                     changed = true;
                 }
             }
-            if !self.patterns.is_empty() {
+            // The first look follows no change: members and their patterns have just come, or were read back.
+            if self.seen_revision.is_some() && !self.patterns.is_empty() {
                 self.patterns_rest_until_ms = now.mono_ms + REFRESH_INTERVAL_MS;
             }
             self.seen_revision = Some(image.revision);

@@ -1,3 +1,6 @@
+//! What groups do, one behaviour a test, on the desk of [`super::desk`]: the clock is turned by hand, a crash reads the records
+//! back. Random behaviour is [`super::model`]'s part.
+
 use super::Room;
 use super::desk::{Desk, join, member, topic};
 use crate::broker::group::classic::{GROUP_BYTES_MAX, State};
@@ -378,6 +381,27 @@ fn groups_are_deleted_only_without_members() {
     desk.crash();
     assert_eq!(desk.coordinator.groups().count(), 0);
     assert_eq!(desk.coordinator.memory_bytes(), 0);
+}
+
+#[test]
+fn members_without_patience_do_not_keep_the_clock_busy() {
+    let mut desk = Desk::new();
+    let hurried = |request: JoinRequest| JoinRequest {
+        rebalance_timeout_ms: -1,
+        ..request
+    };
+    let away = desk.join("g", hurried(static_join("away")));
+    let leaves = desk.join("g", hurried(join("", RANGE)));
+    desk.pass(3_000);
+    let away = desk.joined(away).unwrap().unwrap();
+    let leaves = desk.joined(leaves).unwrap().unwrap();
+    for one in [&away, &leaves] {
+        desk.sync("g", &one.member_id, 1, &[]);
+    }
+    desk.ask("g", GroupRequest::Leave(vec![member(&leaves.member_id, None)]));
+    // The static member is waited for until its session ends, in steps that a clock can take.
+    desk.pass(10_000);
+    assert_eq!(state(&desk, "g"), Some(State::Empty));
 }
 
 #[test]

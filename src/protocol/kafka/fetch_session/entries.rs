@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{News, Position, Told, TopicKey, TopicRef};
 
-/// What a partition takes in both maps, rounded up.
-const ENTRY_BYTES: usize = 256;
+/// What a partition takes in both maps, rounded up; a request that fetches it takes about as much.
+pub(super) const ENTRY_BYTES: usize = 256;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -34,6 +34,10 @@ fn cost(topic: &TopicRef) -> usize {
 impl Entries {
     pub(super) fn is_empty(&self) -> bool {
         self.order.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -1,3 +1,5 @@
+//! Sessions rule by rule, then a client that hears only changes beside one that fetches everything.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -184,9 +186,27 @@ fn a_session_that_outgrows_the_memory_ends() {
 }
 
 #[test]
+fn requests_being_served_are_bounded_too() {
+    let limits = SessionLimits {
+        slots: 2,
+        bytes: 10_000,
+    };
+    let mut cache = SessionCache::with_limits(limits, 0, 1, 7);
+    let id = open(&mut cache, 0, 0..30);
+    let first = proceed(&mut cache, 0, id, 1).unwrap();
+    let second = proceed(&mut cache, 0, id, 2).unwrap();
+    cache.end(&first);
+    let third = proceed(&mut cache, 0, id, 3).unwrap();
+    assert_eq!(proceed(&mut cache, 0, id, 4), Err(SessionError::Unknown));
+    cache.end(&second);
+    cache.end(&third);
+    assert_eq!((cache.served, cache.bytes), (0, 0));
+}
+
+#[test]
 fn ids_say_which_shard_gave_them() {
     for shard in 0..3 {
-        let mut cache = SessionCache::new(shard, 3, 99);
+        let mut cache = SessionCache::new(shard, 3, 1 << 20, 99);
         for now_ms in 0..100 {
             let id = open(&mut cache, now_ms, 0..1);
             assert!(id > 0);
@@ -308,6 +328,7 @@ impl World {
             dropped.iter().map(|&partition| (T, partition)),
         );
         self.epoch += 1;
+        begun.iter().for_each(|begun| self.cache.end(begun));
         let asks = match begun {
             Ok(Begun::Incremental(_, asks)) => asks,
             Ok(Begun::Sessionless) => {
@@ -367,7 +388,7 @@ impl World {
             Step::Lose => {
                 // The request arrived, the answer did not.
                 let lost = proceed(&mut self.cache, 0, self.id, self.epoch);
-                assert!(lost.is_ok());
+                self.cache.end(&lost.unwrap());
                 let again = proceed(&mut self.cache, 0, self.id, self.epoch);
                 assert!(again.is_err());
                 self.dropped.clear();
@@ -395,6 +416,7 @@ proptest! {
             world.apply(step);
             let bytes: usize = world.cache.sessions.values().map(Session::bytes).sum();
             prop_assert_eq!(world.cache.bytes, bytes);
+            prop_assert_eq!(world.cache.served, 0);
             prop_assert_eq!(world.cache.uses.len(), world.cache.sessions.len());
         }
     }

@@ -108,6 +108,28 @@ pub(super) fn of_loggers(broker: &BrokerConfig) -> Vec<Entry> {
     }]
 }
 
+/// The settings of a group of the newer protocol. They are the broker's for all groups.
+pub(super) fn of_group(broker: &BrokerConfig) -> Vec<Entry> {
+    let all = broker.describe_node(&BTreeMap::new());
+    let named = GROUP_KEYS.iter().filter_map(|(name, of_broker)| {
+        let described = all.iter().find(|described| described.name == *of_broker)?;
+        Some(Entry {
+            name,
+            ..Entry::from(described.clone())
+        })
+    });
+    named.collect()
+}
+
+/// The keys of a group, and the broker's that give their values.
+const GROUP_KEYS: &[(&str, &str)] = &[
+    (
+        "consumer.heartbeat.interval.ms",
+        "group.consumer.heartbeat.interval.ms",
+    ),
+    ("consumer.session.timeout.ms", "group.consumer.session.timeout.ms"),
+];
+
 /// The level a filter such as `info,corelog::storage=debug` gives to everything it does not name.
 fn root_level(filter: &str) -> String {
     let plain = filter.split(',').map(str::trim).find(|part| !part.contains('='));
@@ -191,6 +213,19 @@ mod tests {
         assert_eq!(value("node.id"), Some("1"));
         assert_eq!(value("advertised.listeners"), Some("PLAINTEXT://localhost:9093"));
         assert_eq!(value("broker.rack"), None);
+    }
+
+    #[test]
+    fn groups_have_the_brokers_times() {
+        let entries = of_group(&BrokerConfig::default());
+        let values: Vec<_> = entries.iter().map(|entry| (entry.name, entry.value())).collect();
+        assert_eq!(
+            values,
+            [
+                ("consumer.heartbeat.interval.ms", Some("5000")),
+                ("consumer.session.timeout.ms", Some("45000"))
+            ]
+        );
     }
 
     #[test]

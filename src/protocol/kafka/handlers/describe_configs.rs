@@ -1,7 +1,7 @@
 //! DescribeConfigs: the settings of topics, nodes, loggers and groups. See [`super::configs`] for what there is.
 //!
-//! The empty broker name means what was set for all brokers. Groups and client metrics have nothing that could be set,
-//! so describing them gives no settings and no error: tools ask for them beside topics. A resource named twice is answered once.
+//! The empty broker name means what was set for all brokers. Groups are told the times the broker has for all of them; client
+//! metrics have no settings, which is no error: tools ask for them beside topics. A resource named twice is answered once.
 
 use std::collections::HashSet;
 
@@ -94,7 +94,8 @@ fn describe(
         RESOURCE_GROUP | RESOURCE_CLIENT_METRICS if name.is_empty() => {
             return Err(invalid("the name is empty"));
         }
-        RESOURCE_GROUP | RESOURCE_CLIENT_METRICS => Vec::new(),
+        RESOURCE_GROUP => configs::of_group(broker),
+        RESOURCE_CLIENT_METRICS => Vec::new(),
         other => {
             return Err(invalid(format!(
                 "resources of type {other} have no configuration here"
@@ -192,6 +193,7 @@ mod tests {
         assert_eq!(outcome(4, "0", Some(vec![])), Ok(0));
         assert_eq!(outcome(4, "", None), Ok(0));
         assert_eq!(outcome(8, "0", None), Ok(1));
-        assert_eq!(outcome(32, "group", None), Ok(0));
+        assert_eq!(outcome(32, "group", None), Ok(2));
+        assert_eq!(outcome(16, "metrics", None), Ok(0));
     }
 }

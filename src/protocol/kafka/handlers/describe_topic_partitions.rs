@@ -12,8 +12,8 @@ use crate::broker::topic::{Topic, check_name, is_internal};
 use crate::protocol::kafka::call::{Call, Outcome};
 use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::messages::{
-    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribedPartition, DescribedTopic,
-    TopicPartitionsCursor,
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribeTopicPartitionsTopic,
+    DescribedPartition, DescribedTopic, TopicPartitionsCursor,
 };
 use crate::shard::Shard;
 
@@ -58,7 +58,7 @@ fn check_cursor(request: &DescribeTopicPartitionsRequest<'_>) -> Result<(), Erro
     let Some(cursor) = &request.cursor else {
         return Ok(());
     };
-    let named = |topic: &_| DescribedName::of(topic) == cursor.topic_name;
+    let named = |topic: &_| name_of(topic) == cursor.topic_name;
     let stands = request.topics.is_empty() || request.topics.iter().any(named);
     if stands && cursor.partition_index >= 0 {
         Ok(())
@@ -68,19 +68,15 @@ fn check_cursor(request: &DescribeTopicPartitionsRequest<'_>) -> Result<(), Erro
 }
 
 /// The one thing a request says of a topic.
-struct DescribedName;
-
-impl DescribedName {
-    const fn of<'a>(topic: &crate::protocol::kafka::messages::DescribeTopicPartitionsTopic<'a>) -> &'a str {
-        topic.name
-    }
+const fn name_of<'a>(topic: &DescribeTopicPartitionsTopic<'a>) -> &'a str {
+    topic.name
 }
 
 fn refuse<'a>(
     request: &DescribeTopicPartitionsRequest<'a>,
     code: ErrorCode,
 ) -> DescribeTopicPartitionsResponse<'a> {
-    let names: BTreeSet<&str> = request.topics.iter().map(DescribedName::of).collect();
+    let names: BTreeSet<&str> = request.topics.iter().map(name_of).collect();
     DescribeTopicPartitionsResponse {
         topics: names.into_iter().map(|name| failed(name, code)).collect(),
         ..DescribeTopicPartitionsResponse::default()
@@ -117,7 +113,7 @@ impl<'a> Page<'a> {
         let names: BTreeSet<&'a str> = if request.topics.is_empty() {
             self.image.topics().map(|topic| &*topic.name).collect()
         } else {
-            request.topics.iter().map(DescribedName::of).collect()
+            request.topics.iter().map(name_of).collect()
         };
         let mut response = DescribeTopicPartitionsResponse::default();
         let mut left = limit;

@@ -49,8 +49,8 @@ const READ_COMMITTED: i8 = 1;
 pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     count(&call.shard.probe().fetch_requests, 1);
     let request: FetchRequest<'_> = call.decode()?;
-    let begun = match plan::begin_session(&call, &request) {
-        Ok(begun) => begun,
+    let served = match plan::begin_session(&call, &request) {
+        Ok(begun) => Served { call: &call, begun },
         Err(code) => {
             call.count_error();
             return Ok(call.answer(FetchResponse {
@@ -59,7 +59,8 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
             }));
         }
     };
-    let plan = match &begun {
+    let begun = &served.begun;
+    let plan = match begun {
         Begun::Incremental(_, asks) => {
             let wanted = asks.iter().map(|(topic, position)| (topic.key(), *position));
             plan::plan(&call, &request, wanted)
@@ -67,7 +68,19 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
         Begun::Sessionless | Begun::Full => plan::plan(&call, &request, plan::wanted(&request, call.version)),
     };
     let found = read(&call, &request, &plan).await;
-    Ok(answer::answer(&call, &request, &begun, &plan, found))
+    Ok(answer::answer(&call, &request, begun, &plan, found))
+}
+
+/// A request its sessions know of until this is dropped.
+struct Served<'a> {
+    call: &'a Call,
+    begun: Begun,
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        self.call.fetch_sessions.borrow_mut().end(&self.begun);
+    }
 }
 
 /// What reading came to.

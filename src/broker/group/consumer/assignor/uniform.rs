@@ -246,7 +246,7 @@ mod tests {
         #[test]
         fn a_newcomer_takes_only_its_share(case in homogeneous()) {
             let before = case.assign(Assignor::Uniform, &BTreeMap::new());
-            let mut grown = case;
+            let mut grown = case.clone();
             let topics = Arc::clone(&case.members["m0"]);
             grown.members.insert("new".to_owned(), topics);
             let after = grown.assign(Assignor::Uniform, &before);
@@ -285,7 +285,7 @@ mod tests {
         #[test]
         fn a_topic_that_grows_moves_nothing(case in homogeneous(), more in 1u32..5) {
             let before = case.assign(Assignor::Uniform, &BTreeMap::new());
-            let mut grown = case.clone();
+            let mut grown = case;
             grown.partitions.entry(topic(1)).and_modify(|count| *count += more);
             let after = grown.assign(Assignor::Uniform, &before);
             grown.check_complete(&after);

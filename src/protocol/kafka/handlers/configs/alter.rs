@@ -1,7 +1,7 @@
 //! Changing configurations, for both APIs that do: which resource is meant, and what became of each.
 //!
 //! **Resources.** Topics; the broker by the id of any of its nodes, or, with the empty name, all brokers. The levels of
-//! loggers stand in the configuration file; groups and client metrics have nothing that could be set.
+//! loggers and the times of groups stand in the configuration file; client metrics have nothing that could be set.
 //!
 //! All keys of a resource change together or none does; each resource for itself, one after the other. A resource named
 //! twice, or a key named twice within one, is refused. What the values may be, the control thread judges.
