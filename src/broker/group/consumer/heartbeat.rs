@@ -12,7 +12,7 @@ use super::format::{
 use super::member::{
     EPOCH_JOIN, EPOCH_LEAVE, EPOCH_STATIC_LEAVE, Holding, Member, MemberMetadata, MemberState,
 };
-use super::reconcile::{Target, step};
+use super::reconcile::{Owned, Target, step};
 use super::subscription::{PATTERNS_MAX, Pattern, interests, preferred_assignor};
 use super::{
     ConsumerGroup, ConsumerGroupConfig, ConsumerGroupError, ConsumerHeartbeat, ConsumerHeartbeatReply,
@@ -160,7 +160,12 @@ impl ConsumerGroup {
             self.assign(image, records);
         }
         let seen = request.member_epoch == self.members[id].holding.epoch;
-        let moved = self.move_on(id, request.owned.as_ref(), now, records);
+        let owned = match &request.owned {
+            _ if is_join => Owned::Nothing,
+            None => Owned::Unsaid,
+            Some(owned) => Owned::Exactly(owned),
+        };
+        let moved = self.move_on(id, owned, now, records);
         let member = self.members.get_mut(id).expect("stored above");
         member.session_deadline_ms = now.mono_ms + u64::from(config.session_timeout_ms);
         let deadline = member.deadline_ms();
@@ -269,13 +274,7 @@ impl ConsumerGroup {
     }
 
     /// One step of one member towards its target. True if it may own other partitions than before.
-    fn move_on(
-        &mut self,
-        id: &Arc<str>,
-        owned: Option<&Assignment>,
-        now: Now,
-        records: &mut Vec<GroupRecord>,
-    ) -> bool {
+    fn move_on(&mut self, id: &Arc<str>, owned: Owned<'_>, now: Now, records: &mut Vec<GroupRecord>) -> bool {
         let member = &self.members[id];
         let target = Target {
             epoch: self.target_epoch,

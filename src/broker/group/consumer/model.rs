@@ -240,8 +240,13 @@ impl World {
     }
 
     fn send(&mut self, slot: usize, request: &ConsumerHeartbeat, lost: bool) {
+        let id = &request.member_id;
+        if request.member_epoch == EPOCH_JOIN {
+            // It has abandoned all it had.
+            self.told.remove(id);
+        }
         if let Some(owned) = &request.owned {
-            let (id, told) = (&request.member_id, self.told.get(&request.member_id));
+            let told = self.told.get(id);
             self.readers.retain(|(topic, partition), reader| {
                 reader != id
                     || owned.contains(*topic, *partition)
@@ -282,6 +287,17 @@ impl World {
         if request.member_epoch < 0 {
             client.abandon();
             return;
+        }
+        if let (Some(owned), Some(told)) = (&request.owned, &reply.assignment) {
+            let before = self.told.get(id).cloned().unwrap_or_default();
+            let is_kept = |(topic, partition): &(TopicId, PartitionId)| told.contains(*topic, *partition);
+            let kept: Assignment = before.iter().filter(is_kept).collect();
+            if *owned == kept {
+                // It owns just what it may keep: it is not about to take the rest of what it was told of before.
+                let is_still = |partition: &(TopicId, PartitionId)| owned.contains(partition.0, partition.1);
+                self.readers
+                    .retain(|partition, reader| reader != id || is_still(partition));
+            }
         }
         // Whoever was replaced by this request is no member any more.
         self.readers.retain(|_, reader| self.group.has_member(reader));

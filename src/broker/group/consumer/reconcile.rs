@@ -27,39 +27,64 @@ pub(super) struct Target<'a> {
     pub(super) partitions: &'a Assignment,
 }
 
-/// The member's next holding, or `None` if nothing changes. `owned` is what the member says it owns now, if it says so;
-/// `is_free` says whether no member owns a partition.
+/// What a member says it owns.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owned<'a> {
+    /// Nothing: it joins, so it has abandoned all it had.
+    Nothing,
+    /// Not said: as before, which may be everything it was told of.
+    Unsaid,
+    /// Exactly this, when it spoke.
+    Exactly(&'a Assignment),
+}
+
+/// The member's next holding, or `None` if nothing changes. `is_free` says whether no member owns a partition.
 pub(super) fn step(
     holding: &Holding,
     target: Target<'_>,
-    owned: Option<&Assignment>,
+    owned: Owned<'_>,
     is_free: impl Fn(TopicId, PartitionId) -> bool,
 ) -> Option<Holding> {
     let moves = match holding.state {
         MemberState::Stable => holding.epoch != target.epoch,
-        MemberState::Unrevoked => !still_owns(owned, &holding.revoking),
+        MemberState::Unrevoked => has_given_back(owned, &holding.revoking),
         MemberState::Unreleased => true,
     };
     let next = moves.then(|| advance(holding, target, owned, is_free))?;
     (next != *holding).then_some(next)
 }
 
-/// A member that does not say what it owns may own everything it was told of.
-fn still_owns(owned: Option<&Assignment>, asked_back: &Assignment) -> bool {
-    !asked_back.is_empty() && owned.is_none_or(|owned| owned.intersects(asked_back))
+/// Whether a member that was asked for them no longer owns these partitions.
+fn has_given_back(owned: Owned<'_>, asked_for: &Assignment) -> bool {
+    match owned {
+        Owned::Nothing => true,
+        Owned::Unsaid => asked_for.is_empty(),
+        Owned::Exactly(owned) => !owned.intersects(asked_for),
+    }
+}
+
+/// Whether a member has to be asked for `surplus`, what it has beyond `kept`. If it does not own the surplus, that may be
+/// because it was told of it a moment ago and is about to take it. Only one who owns exactly what it may keep is past that.
+/// (It could not be asked either: being told what it has already, it would have nothing to confirm.)
+fn has_to_be_asked(owned: Owned<'_>, surplus: &Assignment, kept: &Assignment) -> bool {
+    match owned {
+        Owned::Nothing => false,
+        Owned::Unsaid => !surplus.is_empty(),
+        Owned::Exactly(owned) => !surplus.is_empty() && owned != kept,
+    }
 }
 
 fn advance(
     holding: &Holding,
     target: Target<'_>,
-    owned: Option<&Assignment>,
+    owned: Owned<'_>,
     is_free: impl Fn(TopicId, PartitionId) -> bool,
 ) -> Holding {
     let wanted = |&(topic, partition): &(TopicId, PartitionId)| target.partitions.contains(topic, partition);
     let (kept, surplus): (Vec<_>, Vec<_>) = holding.assigned.iter().partition(wanted);
     let surplus: Assignment = surplus.into_iter().collect();
     let mut assigned: Assignment = kept.into_iter().collect();
-    if still_owns(owned, &surplus) {
+    if has_to_be_asked(owned, &surplus, &assigned) {
         return Holding {
             state: MemberState::Unrevoked,
             assigned,
@@ -121,7 +146,8 @@ mod tests {
             partitions: &partitions,
         };
         let owned = owned.map(set);
-        step(from, target, owned.as_ref(), |topic, partition| {
+        let owned = owned.as_ref().map_or(Owned::Unsaid, Owned::Exactly);
+        step(from, target, owned, |topic, partition| {
             !taken.contains(topic, partition)
         })
     }
@@ -164,6 +190,27 @@ mod tests {
         let stable = holding(9, MemberState::Stable, &[0, 1], &[]);
         let done = step_to(&stable, &[1], Some(&[1]), &[]).unwrap();
         assert_eq!((done.state, done.epoch), (MemberState::Stable, 10));
+    }
+
+    #[test]
+    fn what_may_not_have_been_taken_yet_is_asked_for() {
+        let told = holding(9, MemberState::Stable, &[0, 1, 2], &[]);
+        let asked = step_to(&told, &[0, 1], Some(&[0]), &[]).unwrap();
+        assert_eq!(asked, holding(9, MemberState::Unrevoked, &[0, 1], &[2]));
+        let done = step_to(&asked, &[0, 1], Some(&[0, 1]), &[]).unwrap();
+        assert_eq!((done.state, done.epoch), (MemberState::Stable, 10));
+    }
+
+    #[test]
+    fn whoever_joins_has_abandoned_everything() {
+        let told = holding(9, MemberState::Stable, &[0, 1], &[]);
+        let partitions = set(&[1]);
+        let target = Target {
+            epoch: 10,
+            partitions: &partitions,
+        };
+        let done = step(&told, target, Owned::Nothing, |_, _| false).unwrap();
+        assert_eq!((done.state, &done.assigned), (MemberState::Stable, &partitions));
     }
 
     #[test]
