@@ -12,6 +12,10 @@
     clippy::disallowed_methods,
     reason = "a test has clocks, threads and patience of its own"
 )]
+#![expect(
+    clippy::disallowed_types,
+    reason = "readers and writer of a test share what was acknowledged"
+)]
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 #[expect(
