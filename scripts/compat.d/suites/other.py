@@ -1,6 +1,5 @@
 """Programs that ship logs (kcat, rsyslog, syslog-ng: Debian's, all on librdkafka 2.0.2), and franz-go."""
 
-
 import fetch
 
 from .program import Program
