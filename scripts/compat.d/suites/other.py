@@ -5,7 +5,6 @@ import fetch
 from .program import Program
 
 FRANZ_GO = "1.22.2"
-KADM = "1.19.0"
 
 
 class Kcat(Program):
