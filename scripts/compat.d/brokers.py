@@ -112,7 +112,7 @@ class Corelog:
         }
         arguments = [self._binary, "serve", "--data-dir", directory / "data"]
         for name, value in settings.items():
-            # `--bootstrap`-less runs judge older builds, too: what they cannot be told, they are not told.
+            # Runs may judge older builds, too: what they cannot be told, they are not told.
             if name in self._settings:
                 arguments += ["--set", f"{name}={value}"]
         log = directory / "broker.log"

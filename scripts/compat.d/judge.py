@@ -45,7 +45,7 @@ def main(arguments):
     if options.list:
         return show(chosen)
     if options.markdown:
-        print(report.markdown(report.load(place, broker_kind(options)), exclusions.load_all()))
+        print(report.markdown(report.load(place, broker_kind(options))))
         return 0
     supervise.take_charge()
     broker = brokers.maker(place, options)

@@ -118,7 +118,7 @@ def load(place, kind):
     return [json.loads(file.read_text()) for file in files if file.exists()]
 
 
-def markdown(saved, _excused):
+def markdown(saved):
     """The README's table, from results that were kept."""
     lines = [
         "| suite | version | tests run | passed | failed | excluded |",

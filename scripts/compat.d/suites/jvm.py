@@ -1,6 +1,5 @@
 """Apache Kafka's own clients, an older and the current one, and its shell tools."""
 
-
 import fetch
 
 from .program import Program
@@ -29,7 +28,10 @@ class Clients(Program):
             stamp.touch()
 
     def arguments(self, place):
-        return ["java", HEAP, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{self._classes}:{self._jars}", "Compat"]
+        return [
+            "java", HEAP, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-cp", f"{self._classes}:{self._jars}", "Compat",
+        ]
 
 
 class OldClients(Clients):

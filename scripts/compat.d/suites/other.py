@@ -1,12 +1,10 @@
 """Programs that ship logs (kcat, rsyslog, syslog-ng: Debian's, all on librdkafka 2.0.2), and franz-go."""
 
-
 import fetch
 
 from .program import Program
 
 FRANZ_GO = "1.22.2"
-KADM = "1.19.0"
 
 
 class Kcat(Program):
