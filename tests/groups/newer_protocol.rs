@@ -48,7 +48,7 @@ struct Beat {
 }
 
 fn compact(body: &mut Vec<u8>, text: &str) {
-    body.push(u8::try_from(text.len() + 1).unwrap());
+    body.push(u8::try_from(text.len() + 1).expect("a short name"));
     body.extend(text.as_bytes());
 }
 
@@ -126,7 +126,7 @@ fn members_outlive_a_killed_broker() {
         };
         assert_eq!(beat(&mut connection, group, "second", 0), waits);
         assert_eq!(
-            commit(&mut connection, group, (1, "first"), ("topic", 1), 7).unwrap(),
+            commit(&mut connection, group, (1, "first"), ("topic", 1), 7).expect("an answer"),
             0
         );
         assert_eq!(
