@@ -1,11 +1,11 @@
 //! Coordinating groups: the I/O around [`crate::broker::group`].
 //!
 //! A group lives in one partition of the offsets topic; the shard that owns the partition coordinates the group. Any shard
-//! takes a request for any group and passes it on ([`remote`]): in Kafka a broker would refuse it.
+//! takes a request for any group and passes it on (`remote`): in Kafka a broker would refuse it.
 //!
 //! **Promise.** No answer leaves before everything appended up to the moment it was decided is durable, so a client never
 //! knows more than a crash would leave. This holds for looks as well as for changes: a heartbeat that says "you are a member"
-//! waits for the record that made it one ([`hosted`]).
+//! waits for the record that made it one (`hosted`).
 //!
 //! ```text
 //! Shard::group -> (other core) -> ask -> Coordinator::request -> records -> append -> durable -> answer

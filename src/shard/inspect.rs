@@ -1,7 +1,7 @@
 //! What admin tools ask about logs wherever they live: their sizes, their producers.
 //!
 //! **Promise.** Answers are in the order asked and say `None` for a log that is not there. No I/O: all of it is in memory.
-//! A question about many logs crosses in pieces of [`LOGS_MAX`], so that no shard is held up for long.
+//! A question about many logs crosses in pieces of `LOGS_MAX`, so that no shard is held up for long.
 
 use super::Shard;
 use super::request::{Body, Inspected, Inspection, ProducerReport};

@@ -8,7 +8,7 @@
 //!
 //! A member knows one request, the heartbeat: it says who it is, which epoch it has seen and, when that changes, what it
 //! subscribes and what it owns; it is told its epoch and, when that changes, its partitions. There is no barrier: each
-//! member moves on its own from what it has to its target ([`reconcile`]), and a partition waits only for its owner.
+//! member moves on its own from what it has to its target (`reconcile`), and a partition waits only for its owner.
 //!
 //! **Promise.**
 //! - A partition has at most one owner: the member that was told of it, until that member says it no longer owns it, leaves,
@@ -25,8 +25,8 @@
 //! **Cost.** A heartbeat that changes nothing looks at one member. Assignments are computed when a member's heartbeat finds the
 //! group epoch ahead of the target's, so what changes between two heartbeats is paid for once.
 //!
-//! Where to look: [`heartbeat`] is the protocol, [`reconcile`] one member's way, [`assignor`] the targets, [`subscription`]
-//! and [`pattern`] what is subscribed, [`upkeep`] time-outs and changed topics, [`replay`] and [`format`] the log,
+//! Where to look: `heartbeat` is the protocol, `reconcile` one member's way, [`assignor`] the targets, `subscription`
+//! and [`pattern`] what is subscribed, `upkeep` time-outs and changed topics, `replay` and [`format`] the log,
 //! [`describe`] what others see.
 //!
 //! Absent: the migration of a classic group with members to this protocol and back (a group takes the protocol of whoever

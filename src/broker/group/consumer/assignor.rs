@@ -1,8 +1,8 @@
 //! Who should read which partition: pure functions from subscriptions to a target assignment.
 //!
 //! Kafka's two server-side assignors, chosen by name. Promise of both: every partition of a subscribed topic goes to exactly
-//! one of the topic's subscribers; equal inputs give equal outputs. [`uniform`] also balances numbers and moves as little
-//! as it can; [`range`] gives the same partition numbers of equally subscribed topics to the same member, for joins.
+//! one of the topic's subscribers; equal inputs give equal outputs. `uniform` also balances numbers and moves as little
+//! as it can; `range` gives the same partition numbers of equally subscribed topics to the same member, for joins.
 //!
 //! Racks are not looked at: all partitions of one node have one rack, so they would decide nothing.
 

@@ -1,6 +1,6 @@
 //! One member of a consumer group: what it asked for, what it is meant to have, what it has.
 //!
-//! Each of the three is a record of its own in the log ([`super::format`]), because each changes at its own pace. The
+//! Each of the three is a record of its own in the log (`format`), because each changes at its own pace. The
 //! deadlines are not written: after a restart every member gets a full session again.
 
 use super::assignment::Assignment;

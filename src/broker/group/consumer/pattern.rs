@@ -4,8 +4,8 @@
 //! the pattern. The `regex` crate gives the same guarantee and nearly the same syntax; RE2's quoting `\Q...\E`, which it
 //! lacks, is translated. A pattern has to match the whole name, as in Kafka.
 //!
-//! Bounds: length of the source ([`PATTERN_BYTES_MAX`]), size of the compiled program ([`PROGRAM_BYTES_MAX`]) and nesting
-//! ([`NESTING_MAX`]). What is over a bound is refused like a pattern that does not parse.
+//! Bounds: length of the source ([`PATTERN_BYTES_MAX`]), size of the compiled program (`PROGRAM_BYTES_MAX`) and nesting
+//! (`NESTING_MAX`). What is over a bound is refused like a pattern that does not parse.
 
 use regex::{Regex, RegexBuilder};
 
