@@ -1,6 +1,6 @@
 //! Topics: their names, and what they are to every shard.
 //!
-//! The keys of their configuration are in `keys`, what it comes to in `settings`(mod@settings). Kafka's names, rules and
+//! The keys of their configuration are in `keys`, what it comes to in `settings`. Kafka's names, rules and
 //! defaults; a value that would promise something we do not keep is refused.
 
 mod keys;

@@ -26,7 +26,7 @@
 //! group epoch ahead of the target's, so what changes between two heartbeats is paid for once.
 //!
 //! Where to look: `heartbeat` is the protocol, `reconcile` one member's way, [`assignor`] the targets, `subscription`
-//! and [`pattern`] what is subscribed, `upkeep` time-outs and changed topics, `replay` and [`format`] the log,
+//! and [`pattern`] what is subscribed, `upkeep` time-outs and changed topics, `replay` and `format` the log,
 //! [`describe`] what others see.
 //!
 //! Absent: the migration of a classic group with members to this protocol and back (a group takes the protocol of whoever
