@@ -18,7 +18,7 @@ const PAST_ORACLE: &[(ApiKey, i16)] = &[
 
 #[test]
 fn keys_versions_and_headers_are_the_oracles() {
-    for &api in api::ALL {
+    for &api in api::ADVERTISED {
         let oracle = theirs::ApiKey::try_from(api.key()).unwrap();
         assert_eq!(format!("{oracle:?}"), format!("{api:?}"));
         let (ours, theirs) = (api.versions(), oracle.valid_versions());
@@ -46,7 +46,7 @@ fn keys_versions_and_headers_are_the_oracles() {
 
 #[test]
 fn headers_agree_with_the_oracle() {
-    for &api in api::ALL {
+    for &api in api::ADVERTISED {
         let oracle_api = theirs::ApiKey::try_from(api.key()).unwrap();
         let newest = api.versions().max.min(oracle_api.valid_versions().max);
         for version in api.versions().min..=newest {

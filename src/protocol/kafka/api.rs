@@ -2,8 +2,7 @@
 //!
 //! **Promise.** What is advertised is served: every version in [`ApiKey::advertised`] of every API in [`ADVERTISED`]
 //! either decodes here or, for the Produce versions below 3, is refused by version with an answer the client
-//! understands. An API that is known but not in [`ADVERTISED`] is for the codec only; a request for it closes the
-//! connection.
+//! understands. Every API this codec knows is listed.
 //!
 //! **Why Produce says 0.** librdkafka before 2.11.1 takes a minimum of 3 for a broker that cannot compress and
 //! silently sends gzip, snappy and lz4 batches uncompressed. Kafka 4 advertises 0 for the same reason
@@ -113,47 +112,7 @@ impl VersionRange {
     }
 }
 
-/// Every API this codec knows, in key order.
-pub const ALL: &[ApiKey] = &[
-    ApiKey::Produce,
-    ApiKey::Fetch,
-    ApiKey::ListOffsets,
-    ApiKey::Metadata,
-    ApiKey::OffsetCommit,
-    ApiKey::OffsetFetch,
-    ApiKey::FindCoordinator,
-    ApiKey::JoinGroup,
-    ApiKey::Heartbeat,
-    ApiKey::LeaveGroup,
-    ApiKey::SyncGroup,
-    ApiKey::DescribeGroups,
-    ApiKey::ListGroups,
-    ApiKey::ApiVersions,
-    ApiKey::CreateTopics,
-    ApiKey::DeleteTopics,
-    ApiKey::DeleteRecords,
-    ApiKey::InitProducerId,
-    ApiKey::OffsetForLeaderEpoch,
-    ApiKey::DescribeConfigs,
-    ApiKey::AlterConfigs,
-    ApiKey::AlterReplicaLogDirs,
-    ApiKey::DescribeLogDirs,
-    ApiKey::CreatePartitions,
-    ApiKey::DeleteGroups,
-    ApiKey::ElectLeaders,
-    ApiKey::IncrementalAlterConfigs,
-    ApiKey::AlterPartitionReassignments,
-    ApiKey::ListPartitionReassignments,
-    ApiKey::OffsetDelete,
-    ApiKey::DescribeCluster,
-    ApiKey::DescribeProducers,
-    ApiKey::ConsumerGroupHeartbeat,
-    ApiKey::ConsumerGroupDescribe,
-    ApiKey::ListConfigResources,
-    ApiKey::DescribeTopicPartitions,
-];
-
-/// What ApiVersions lists, in key order: the APIs whose handlers are complete.
+/// What ApiVersions lists, in key order: every API this codec knows.
 pub const ADVERTISED: &[ApiKey] = &[
     ApiKey::Produce,
     ApiKey::Fetch,
@@ -362,20 +321,18 @@ mod tests {
 
     #[test]
     fn keys_survive_the_round_trip() {
-        for &api in ALL {
+        for &api in ADVERTISED {
             assert_eq!(ApiKey::from_wire(api.key()), Some(api));
         }
         let known = (i16::MIN..=i16::MAX)
             .filter(|&key| ApiKey::from_wire(key).is_some())
             .count();
-        assert_eq!(known, ALL.len(), "every key from_wire knows is listed");
+        assert_eq!(known, ADVERTISED.len(), "every key from_wire knows is listed");
     }
 
     #[test]
-    fn the_lists_are_in_key_order_and_one_holds_the_other() {
-        assert!(ALL.is_sorted_by(|a, b| a < b));
+    fn advertised_is_in_key_order() {
         assert!(ADVERTISED.is_sorted_by(|a, b| a < b));
-        assert!(ADVERTISED.iter().all(|api| ALL.contains(api)));
     }
 
     #[test]
@@ -393,7 +350,7 @@ mod tests {
 
     #[test]
     fn names_suffice_below_the_versions_with_ids() {
-        for &api in ALL {
+        for &api in ADVERTISED {
             let (named, parsed) = (api.versions_by_name(), api.versions());
             assert_eq!(named.min, parsed.min);
             assert!(named.max <= parsed.max, "{api:?}");
