@@ -4,6 +4,7 @@
 //! without members: whoever runs would commit its own place over the new one (the broker refuses it for that reason).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use super::args::{
     GroupCommand, GroupDelete, GroupDescribe, GroupList, GroupSeek, OutputFormat, TopicPartitions,
 };
 use super::consumer::starts;
-use super::output::Listing;
+use super::output::{Description, Listing, print_described};
 use super::topic::{connect, effect, print_outcomes};
 use super::watch::repeat;
 use super::{CliError, Streams};
@@ -51,18 +52,7 @@ fn describe_groups(args: &GroupDescribe, streams: &mut Streams<'_>) -> Result<()
         .iter()
         .map(|group| Described::read(&mut client, group))
         .collect::<Result<Vec<_>, _>>()?;
-    match args.output {
-        OutputFormat::Json => {
-            let all: Vec<Value> = described.iter().map(Described::to_json).collect();
-            writeln!(streams.out, "{:#}", Value::Array(all))?;
-        }
-        OutputFormat::Table => {
-            for group in &described {
-                group.print(streams)?;
-            }
-        }
-    }
-    Ok(())
+    print_described(&described, args.output, streams.out)
 }
 
 /// Everything about one group.
@@ -117,7 +107,9 @@ impl Described {
             partitions,
         })
     }
+}
 
+impl Description for Described {
     fn to_json(&self) -> Value {
         let members = self.group.members.iter().map(|member| {
             json!({
@@ -140,10 +132,10 @@ impl Described {
         })
     }
 
-    fn print(&self, streams: &mut Streams<'_>) -> Result<(), CliError> {
+    fn print(&self, out: &mut dyn Write) -> Result<(), CliError> {
         let group = &self.group;
         writeln!(
-            streams.out,
+            out,
             "{}  {}, {} {}, {} members, coordinator {}, lag {}\n",
             group.id,
             group.state,
@@ -153,8 +145,8 @@ impl Described {
             group.coordinator,
             self.lag
         )?;
-        self.partitions.print(OutputFormat::Table, streams.out)?;
-        writeln!(streams.out)?;
+        self.partitions.print(OutputFormat::Table, out)?;
+        writeln!(out)?;
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Lists as a table for people or as JSON for programs, from one description.
 //!
-//! A list has named columns; JSON gives an array of objects with those names, so both forms always say the same.
+//! A list has named columns; JSON gives an array of objects with those names, so both forms always say the same. What is no list
+//! is a [`Description`].
 
 use std::io::Write;
 
@@ -67,6 +68,30 @@ impl Listing {
             .map(|line| line.trim_end().to_owned())
             .collect::<Vec<_>>()
             .join("\n")
+    }
+}
+
+/// Something that is shown whole, as one JSON object or as tables.
+pub(super) trait Description {
+    /// For programs.
+    fn to_json(&self) -> Value;
+
+    /// For people.
+    fn print(&self, out: &mut dyn Write) -> Result<(), CliError>;
+}
+
+/// Writes descriptions one after the other; for programs, as one array.
+pub(super) fn print_described(
+    described: &[impl Description],
+    output: OutputFormat,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    match output {
+        OutputFormat::Json => {
+            let all = described.iter().map(Description::to_json).collect();
+            Ok(writeln!(out, "{:#}", Value::Array(all))?)
+        }
+        OutputFormat::Table => described.iter().try_for_each(|one| one.print(out)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `corelog topic`: create, list, describe, delete, alter, grow and trim topics.
 
+use std::io::Write;
+
 use serde_json::{Value, json};
 
 use crate::protocol::kafka::errors::ErrorCode;
@@ -10,7 +12,7 @@ use super::args::{
     TopicDelete, TopicDescribe, TopicList, TopicTrim,
 };
 use super::consumer::starts;
-use super::output::Listing;
+use super::output::{Description, Listing, print_described};
 use super::watch::repeat;
 use super::{CliError, Streams};
 use crate::client::kafka::error::describe;
@@ -103,18 +105,7 @@ fn describe_topics(args: &TopicDescribe, streams: &mut Streams<'_>) -> Result<()
         .iter()
         .map(|name| Described::read(&mut client, name))
         .collect::<Result<Vec<_>, _>>()?;
-    match args.output {
-        OutputFormat::Json => {
-            let all: Vec<Value> = described.iter().map(Described::to_json).collect();
-            writeln!(streams.out, "{:#}", Value::Array(all))?;
-        }
-        OutputFormat::Table => {
-            for topic in &described {
-                topic.print(streams)?;
-            }
-        }
-    }
-    Ok(())
+    print_described(&described, args.output, streams.out)
 }
 
 /// Everything about one topic.
@@ -161,7 +152,9 @@ impl Described {
             config,
         })
     }
+}
 
+impl Description for Described {
     fn to_json(&self) -> Value {
         json!({
             "name": self.name,
@@ -171,12 +164,12 @@ impl Described {
         })
     }
 
-    fn print(&self, streams: &mut Streams<'_>) -> Result<(), CliError> {
-        writeln!(streams.out, "{}  id {}\n", self.name, self.id)?;
-        self.partitions.print(OutputFormat::Table, streams.out)?;
-        writeln!(streams.out)?;
-        self.config.print(OutputFormat::Table, streams.out)?;
-        writeln!(streams.out)?;
+    fn print(&self, out: &mut dyn Write) -> Result<(), CliError> {
+        writeln!(out, "{}  id {}\n", self.name, self.id)?;
+        self.partitions.print(OutputFormat::Table, out)?;
+        writeln!(out)?;
+        self.config.print(OutputFormat::Table, out)?;
+        writeln!(out)?;
         Ok(())
     }
 }

@@ -9,7 +9,7 @@
 //! (KAFKA-18659) and refuses 0 to 2 as we do. Other old clients demand exact points too, so minima are Kafka's.
 //!
 //! **Absent on purpose.** An API that is not served is not listed: clients cope with a missing API, not with
-//! one that always fails. FindCoordinator is the exception (`handlers::find_coordinator` says why).
+//! one that always fails. Of FindCoordinator only transactions are an exception (`handlers::find_coordinator` says why).
 
 /// An API this codec knows. Matches on it are exhaustive, so a new API without a handler does not compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

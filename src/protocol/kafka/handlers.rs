@@ -132,3 +132,25 @@ fn code_and_message<T>(outcome: &Result<T, Fault>) -> (i16, Option<&str>) {
         Err(fault) => (fault.code.code(), Some(&fault.message)),
     }
 }
+
+/// What the tests of several handlers need.
+#[cfg(test)]
+mod testing {
+    use crate::shard::{Advertise, Cluster, Node};
+
+    /// Two shards, each a node.
+    pub(super) fn cluster() -> Cluster {
+        let node = |id| Node {
+            native_port: 0,
+            id,
+            host: "localhost".to_owned(),
+            port: 9092,
+        };
+        Cluster {
+            id: "test".to_owned(),
+            nodes: vec![node(0), node(1)],
+            advertise: Advertise::PerCore,
+            shards: 2,
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! `CORELOG_SEED=n` runs one seed of the model test, `CORELOG_STEPS` changes its length.
 
 use super::*;
+use crate::storage::error::ReadError;
 use crate::storage::marker::CleanEnd;
 use crate::storage::read::Walked;
 use crate::storage::recovery;

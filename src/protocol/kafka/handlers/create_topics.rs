@@ -220,23 +220,8 @@ fn config_response(entry: &Entry) -> CreatableTopicConfigs<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::kafka::handlers::testing::cluster;
     use crate::protocol::kafka::messages::CreatableTopicConfig;
-    use crate::shard::{Advertise, Node};
-
-    fn cluster() -> Cluster {
-        let node = |id| Node {
-            native_port: 0,
-            id,
-            host: "localhost".to_owned(),
-            port: 9092,
-        };
-        Cluster {
-            id: "test".to_owned(),
-            nodes: vec![node(0), node(1)],
-            advertise: Advertise::PerCore,
-            shards: 2,
-        }
-    }
 
     fn topic(num_partitions: i32, replication_factor: i16) -> CreatableTopic<'static> {
         CreatableTopic {

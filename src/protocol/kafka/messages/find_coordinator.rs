@@ -1,4 +1,4 @@
-//! FindCoordinator: which broker coordinates a group or a transaction. A codec only; not advertised yet.
+//! FindCoordinator: which broker coordinates a group or a transaction.
 //!
 //! Up to version 3 one key is asked for and answered in the message itself; from version 4 on many, in lists.
 

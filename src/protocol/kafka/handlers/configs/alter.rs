@@ -128,22 +128,7 @@ pub(in crate::protocol::kafka::handlers) fn invalid(message: impl Into<String>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::{Advertise, Node};
-
-    fn cluster() -> Cluster {
-        let node = |id| Node {
-            native_port: 0,
-            id,
-            host: "localhost".to_owned(),
-            port: 9092,
-        };
-        Cluster {
-            id: "test".to_owned(),
-            nodes: vec![node(0), node(1)],
-            advertise: Advertise::PerCore,
-            shards: 2,
-        }
-    }
+    use crate::protocol::kafka::handlers::testing::cluster;
 
     #[test]
     fn topics_and_brokers_can_be_changed_and_nothing_else() {
