@@ -6,52 +6,14 @@ member that comes back without disturbing the others; the groups as an administr
 that goes over to the other protocol and back.
 """
 
-from confluent_kafka import Consumer, ConsumerGroupType, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import ConsumerGroupType, KafkaException, TopicPartition
 
 from checks import arguments, expect, poll_until, run
+from group_checks import Groups, PARTITIONS, TIMEOUT_SECONDS, until_assigned
 
 args = arguments(__doc__)
-admin = AdminClient({"bootstrap.servers": args.brokers})
-TIMEOUT_SECONDS = 20
-PARTITIONS = 4
-
-
-def create(topic, records=0):
-    admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(TIMEOUT_SECONDS)
-    producer = Producer({"bootstrap.servers": args.brokers})
-    for n in range(records):
-        producer.produce(topic, b"%d" % n, partition=n % PARTITIONS)
-    expect(producer.flush(TIMEOUT_SECONDS), 0, "records left unsent")
-
-
-def consumer(group, **config):
-    return Consumer(
-        {
-            "bootstrap.servers": args.brokers,
-            "group.id": group,
-            "group.protocol": "consumer",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            **{name.replace("_", "."): value for name, value in config.items()},
-        }
-    )
-
-
-def until_assigned(members, counts):
-    """Polls all members until each has as many partitions as it should; their records by member."""
-    records = [[] for _ in members]
-
-    def look():
-        for member, got in zip(members, records):
-            message = member.poll(0.05)
-            if message is not None and message.error() is None:
-                got.append((message.topic(), message.partition(), message.value()))
-        found = sorted(len(member.assignment()) for member in members)
-        return found == sorted(counts)
-
-    poll_until(look, f"assignments of sizes {counts}", seconds=40)
-    return records
+groups = Groups(args.brokers, group_protocol="consumer")
+admin, create, consumer = groups.admin, groups.create, groups.consumer
 
 
 def partitions(*members):

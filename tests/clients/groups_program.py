@@ -6,58 +6,18 @@ an administrator sees them: listed, described, their offsets altered and deleted
 """
 
 import threading
-import time
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition as PyTopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from checks import arguments, expect, poll_until, run
+from group_checks import Groups, PARTITIONS, TIMEOUT_SECONDS, until_assigned
 
 args = arguments(__doc__)
-admin = AdminClient({"bootstrap.servers": args.brokers})
-TIMEOUT_SECONDS = 20
-PARTITIONS = 4
-
-
-def create(topic, records=0):
-    admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(TIMEOUT_SECONDS)
-    producer = Producer({"bootstrap.servers": args.brokers})
-    for n in range(records):
-        producer.produce(topic, b"%d" % n, partition=n % PARTITIONS)
-    expect(producer.flush(TIMEOUT_SECONDS), 0, "records left unsent")
-
-
-def consumer(group, **config):
-    return Consumer(
-        {
-            "bootstrap.servers": args.brokers,
-            "group.id": group,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "session.timeout.ms": 6000,
-            "heartbeat.interval.ms": 500,
-            **{name.replace("_", "."): value for name, value in config.items()},
-        }
-    )
-
-
-def until_assigned(members, counts):
-    """Polls all members until each has as many partitions as it should; their records by member."""
-    records = [[] for _ in members]
-
-    def look():
-        for member, got in zip(members, records):
-            message = member.poll(0.05)
-            if message is not None and message.error() is None:
-                got.append((message.partition(), message.value()))
-        found = sorted(len(member.assignment()) for member in members)
-        return found == sorted(counts)
-
-    poll_until(look, f"assignments of sizes {counts}", seconds=40)
-    return records
+groups = Groups(args.brokers, session_timeout_ms=6000, heartbeat_interval_ms=500)
+admin, create, consumer = groups.admin, groups.create, groups.consumer
 
 
 def shares(assignor):
