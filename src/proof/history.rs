@@ -17,6 +17,7 @@
 mod groups;
 mod pages;
 mod readers;
+mod registers;
 mod value;
 mod violation;
 
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use groups::Groups;
 use pages::Pages;
 use readers::Readers;
+use registers::Registers;
 
 pub use groups::Group;
 pub use readers::{Attachment, Reader};
@@ -38,6 +40,7 @@ pub struct History {
     producers: BTreeMap<u32, Producer>,
     readers: Readers,
     groups: Groups,
+    registers: Registers,
     acked: u64,
     found: Findings,
 }
@@ -114,6 +117,8 @@ struct Send {
     partition: u64,
     behind: u64,
     refused: bool,
+    /// It was acknowledged, and nobody was told where.
+    acked: bool,
 }
 
 impl History {
@@ -138,6 +143,13 @@ impl History {
         self.acked(place, value);
         let log = self.logs.entry(place.partition).or_default();
         *log.spans.entry(place.offset) = Span { began, ended };
+    }
+
+    /// A producer was told that `value` is durable, but not where: a batch that it repeated and the broker remembered.
+    pub fn acked_somewhere(&mut self, value: Value) {
+        let producer = self.producers.entry(value.producer).or_default();
+        producer.sends.entry(value.sequence).acked = true;
+        self.acked += 1;
     }
 
     /// A producer was told that `value` was not written and never will be.
@@ -223,6 +235,11 @@ impl History {
         }
     }
 
+    /// The log of a partition ends at `end`, and a reader that began behind the last acknowledgement has read up to there.
+    pub fn ended_at(&mut self, partition: Partition, end: u64) {
+        self.logs.entry(partition).or_default().end = Some(end);
+    }
+
     /// How many acknowledged values are known.
     #[must_use]
     pub const fn acked_count(&self) -> u64 {
@@ -264,6 +281,9 @@ impl History {
         for (&partition, log) in &self.logs {
             self.check_senders(partition, log, &mut found);
             log.check_times(partition, &mut found);
+        }
+        for (&number, producer) in &self.producers {
+            producer.check(number, &mut found);
         }
         self.readers.check(&self.logs, &mut found);
         self.groups.check(&self.logs, &mut found);
@@ -349,6 +369,18 @@ impl History {
                 } else {
                     Violation::Disorder { at, value, after }
                 });
+            }
+        }
+    }
+}
+
+impl Producer {
+    /// Values that were acknowledged nobody knows where, and are nowhere. A compacted log may have replaced one.
+    fn check(&self, number: u32, found: &mut Findings) {
+        for (sequence, send) in self.sends.range(0..u64::MAX) {
+            if send.acked && send.behind == 0 {
+                let value = Value::new(number, sequence);
+                found.push(Violation::Missing { value });
             }
         }
     }

@@ -447,3 +447,43 @@ fn a_group_that_commits_after_processing_leaves_nothing_out() {
     };
     assert_found(&history, &[skip]);
 }
+
+#[test]
+fn what_was_acknowledged_somewhere_is_somewhere() {
+    let mut history = history();
+    history.acked_somewhere(Value::new(1, 0));
+    history.acked_somewhere(Value::new(1, 1));
+    read(&mut history, 0, 0, 1, &["1:0:a"]);
+    let value = Value::new(1, 1);
+    assert_found(&history, &[Violation::Missing { value }]);
+}
+
+#[test]
+fn a_setting_is_what_was_agreed_or_asked_for_since() {
+    let mut history = history();
+    history.change_found("topic t", "");
+    history.change_begun("topic t", "there");
+    history.change_found("topic t", "there");
+    history.change_begun("topic t", "gone");
+    history.change_found("topic t", "there");
+    history.changed("topic t", "gone");
+    assert_found(&history, &[]);
+    history.change_found("topic t", "there");
+    let register = Violation::Register {
+        name: "topic t".to_owned(),
+        agreed: "gone".to_owned(),
+        asked: Vec::new(),
+        found: "there".to_owned(),
+    };
+    assert_found(&history, &[register]);
+}
+
+#[test]
+fn a_partition_read_by_polls_ends_where_it_was_told_to() {
+    let mut history = history();
+    history.acked(at(0, 1), Value::new(1, 1));
+    poll(&mut history, Attachment::Assigned, &[0]);
+    history.ended_at(Partition(0), 1);
+    let (acked, value) = (at(0, 1), Value::new(1, 1));
+    assert_found(&history, &[Violation::Unseen { acked, value, end: 1 }]);
+}

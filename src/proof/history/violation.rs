@@ -59,6 +59,8 @@ pub enum Rule {
     Trim,
     /// A compacted log without the newest value of a key.
     Compaction,
+    /// A setting that is neither what was last agreed nor what was asked for since.
+    Register,
 }
 
 impl Rule {
@@ -87,6 +89,7 @@ impl Rule {
             Self::GroupSkip => "group-skip",
             Self::Trim => "trim",
             Self::Compaction => "compaction",
+            Self::Register => "register",
         }
     }
 }
@@ -149,6 +152,8 @@ pub enum Violation {
         value: Value,
         read_beyond: u64,
     },
+    /// [`Rule::LostWrite`], where nobody was told the offset.
+    Missing { value: Value },
     /// [`Rule::Unseen`]
     Unseen { acked: Place, value: Value, end: u64 },
     /// [`Rule::Vanished`]
@@ -217,6 +222,13 @@ pub enum Violation {
     Trim { start: Place, trimmed: u64, asked: u64 },
     /// [`Rule::Compaction`]
     Compaction { latest: (Place, Value), keys: u64 },
+    /// [`Rule::Register`]
+    Register {
+        name: String,
+        agreed: String,
+        asked: Vec<String>,
+        found: String,
+    },
 }
 
 impl Violation {
@@ -227,7 +239,7 @@ impl Violation {
             Self::Inconsistent { first, then, .. } if first.1.same_send(then.1) => Rule::Changed,
             Self::Inconsistent { .. } => Rule::InconsistentOffsets,
             Self::Duplicate { .. } => Rule::Duplicate,
-            Self::LostWrite { .. } => Rule::LostWrite,
+            Self::LostWrite { .. } | Self::Missing { .. } => Rule::LostWrite,
             Self::Unseen { .. } => Rule::Unseen,
             Self::Vanished { .. } => Rule::Vanished,
             Self::Gap { .. } => Rule::Gap,
@@ -243,6 +255,7 @@ impl Violation {
             Self::GroupSkip { .. } => Rule::GroupSkip,
             Self::Trim { .. } => Rule::Trim,
             Self::Compaction { .. } => Rule::Compaction,
+            Self::Register { .. } => Rule::Register,
         }
     }
 }
@@ -276,6 +289,7 @@ impl fmt::Display for Violation {
                 out,
                 "{value} was acknowledged at {acked} and nobody can read it, though offset {read_beyond} was read"
             ),
+            Self::Missing { value } => write!(out, "{value} was acknowledged and nobody can read it"),
             Self::Unseen { acked, value, end } => {
                 write!(
                     out,
@@ -356,6 +370,15 @@ impl fmt::Display for Violation {
             } => write!(
                 out,
                 "the log begins at {start}, was trimmed to {trimmed}, and nobody asked for more than {asked}"
+            ),
+            Self::Register {
+                name,
+                agreed,
+                asked,
+                found,
+            } => write!(
+                out,
+                "{name} is {found:?}; it was agreed to be {agreed:?}, and {asked:?} was asked for since"
             ),
             Self::Compaction { latest, keys } => write!(
                 out,
