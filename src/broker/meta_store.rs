@@ -26,7 +26,7 @@
 //! opaque bytes. A subscription is absent: a commit hands its changes to the caller, who is the only writer.
 
 mod disk;
-mod journal;
+pub(crate) mod journal;
 
 use std::collections::BTreeMap;
 use std::fmt;
