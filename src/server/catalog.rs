@@ -402,6 +402,21 @@ impl Catalog {
     }
 }
 
+/// The topics that `store` knows: name, id and number of partitions.
+///
+/// # Errors
+/// `Invalid` for a record that no version of this program wrote.
+pub fn topics_in(store: &impl MetaStore) -> Result<Vec<(String, TopicId, u32)>, CatalogError> {
+    let records = store.range("topics/");
+    records
+        .map(|(key, item)| {
+            let record: TopicRecord = parse(key, &item.value)?;
+            let id = TopicId::new(record.id.into_bytes());
+            Ok((key["topics/".len()..].to_owned(), id, record.partitions))
+        })
+        .collect()
+}
+
 /// Why the catalogue cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
