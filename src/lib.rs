@@ -13,6 +13,8 @@ pub mod cli;
 pub mod client;
 #[cfg(all(feature = "server", any(test, fuzzing)))]
 pub mod fuzzing;
+#[cfg(feature = "server")]
+pub mod proof;
 #[cfg(feature = "client")]
 pub mod protocol;
 #[cfg(feature = "server")]
