@@ -61,7 +61,7 @@ impl Disk for Looking {
     }
 
     fn read(&mut self, name: Name) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.0.join(name.file_name())) {
+        match fs::read(&self.0.join(name.file_name())) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
