@@ -20,6 +20,7 @@ mod partition;
 mod reader;
 pub mod request;
 pub mod router;
+mod scrub;
 pub mod stages;
 mod topics;
 mod trim;
@@ -29,6 +30,7 @@ mod writer;
 pub use append::PendingProduce;
 pub use cleaner::CleanerConfig;
 pub use mailbox::ShardStats;
+pub use scrub::ScrubConfig;
 
 use crate::base::hash::HashMap;
 use crate::base::{LeaderEpoch, LogId, ShardId};
@@ -161,6 +163,12 @@ pub struct Probe {
     pub compaction_removed_records: Cell<u64>,
     /// How long its last pass took, in milliseconds.
     pub compaction_last_ms: Cell<u64>,
+    /// Bytes the scrub read.
+    pub scrub_bytes: Cell<u64>,
+    /// Passes of the scrub over all logs that ended.
+    pub scrub_passes: Cell<u64>,
+    /// Damaged ranges the scrub found.
+    pub scrub_damaged: Cell<u64>,
     /// Where the time of batches and reads goes.
     pub stages: stages::StageLedger,
     /// From a complete Produce frame to its answer handed to the socket, durability included.
@@ -233,6 +241,8 @@ pub struct ShardConfig {
     pub producer_expiration: Duration,
     /// Bounds of the cleaner.
     pub cleaner: CleanerConfig,
+    /// When and how fast sealed segments are read again.
+    pub scrub: ScrubConfig,
     /// What there is to know about groups.
     pub groups: coordinator::GroupSettings,
     /// Whom to tell when the disk failed.
@@ -288,6 +298,8 @@ pub struct Shard {
     cold: reader::ColdReads,
     cleaner: CleanerConfig,
     pace: cleaner::Pace,
+    scrub: ScrubConfig,
+    scrub_pace: cleaner::Pace,
     producer_ids: RefCell<std::ops::Range<i64>>,
     groups: coordinator::Groups,
     /// Leader epochs of all logs of the broker that are led with another epoch than the first.
@@ -336,6 +348,8 @@ impl Shard {
             retention_check_interval: config.retention_check_interval,
             cleaner: config.cleaner,
             pace: cleaner::Pace::default(),
+            scrub: config.scrub,
+            scrub_pace: cleaner::Pace::default(),
             fatal: config.fatal,
             outbox: watch::Outbox::start(Rc::clone(&port)),
             cold: reader::ColdReads::new(arena.len_bytes()),
@@ -368,6 +382,7 @@ impl Shard {
         mailbox::start(&shard);
         housekeeping::start(&shard);
         cleaner::start(&shard);
+        scrub::start(&shard);
         coordinator::start(&shard);
         Ok(shard)
     }

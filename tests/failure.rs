@@ -23,6 +23,8 @@ mod disk;
 mod restart;
 #[path = "failure/retention.rs"]
 mod retention;
+#[path = "failure/rot.rs"]
+mod rot;
 #[path = "failure/start.rs"]
 mod start;
 #[path = "failure/stop.rs"]
