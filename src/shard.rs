@@ -17,8 +17,10 @@ mod mailbox;
 pub mod numbers;
 mod offsets;
 mod partition;
+mod producers;
 mod reader;
 pub mod request;
+mod request_budget;
 pub mod router;
 pub mod stages;
 mod topics;
@@ -29,6 +31,7 @@ mod writer;
 pub use append::PendingProduce;
 pub use cleaner::CleanerConfig;
 pub use mailbox::ShardStats;
+pub use request_budget::RequestBudget;
 
 use crate::base::{LeaderEpoch, LogId, ShardId};
 use crate::broker::image::Image;
@@ -254,6 +257,9 @@ pub struct Shard {
     data: DataDir,
     write_sync: WriteSync,
     producer_expiration: Duration,
+    /// Idempotent producers in all logs, and how many may be.
+    producers_known: Cell<usize>,
+    producers_max: usize,
     retention_check_interval: Duration,
     fatal: FatalSink,
     arena: Arena,
@@ -264,7 +270,7 @@ pub struct Shard {
     outbox: Rc<watch::Outbox>,
     image: RefCell<Arc<Image>>,
     partitions: RefCell<HashMap<LogId, Rc<Partition>>>,
-    request_budget: Budget,
+    request_budget: RequestBudget,
     response_budget: Budget,
     probe: Probe,
     stopping: Cell<bool>,
@@ -332,6 +338,8 @@ impl Shard {
             data: config.data,
             write_sync: config.write_sync,
             producer_expiration: config.producer_expiration,
+            producers_known: Cell::new(0),
+            producers_max: producers::most(config.memory_bytes),
             retention_check_interval: config.retention_check_interval,
             cleaner: config.cleaner,
             pace: cleaner::Pace::default(),
@@ -345,7 +353,7 @@ impl Shard {
             calls: router::Calls::default(),
             image: RefCell::new(Arc::new(Image::default())),
             partitions: RefCell::new(HashMap::new()),
-            request_budget: Budget::new(config.memory_bytes / 4),
+            request_budget: RequestBudget::new(config.memory_bytes / 4),
             response_budget: Budget::new(config.memory_bytes / 4),
             probe: Probe::default(),
             stopping: Cell::new(false),
@@ -364,6 +372,7 @@ impl Shard {
             epochs: RefCell::default(),
         });
         shard.open_owned(&config.image, config.clean.as_deref())?;
+        shard.count_producers();
         mailbox::start(&shard);
         housekeeping::start(&shard);
         cleaner::start(&shard);
@@ -397,7 +406,7 @@ impl Shard {
 
     /// Bytes of request frames; reserve before reading a body.
     #[must_use]
-    pub fn request_budget(&self) -> &Budget {
+    pub fn request_budget(&self) -> &RequestBudget {
         &self.request_budget
     }
 
