@@ -17,8 +17,10 @@ mod mailbox;
 pub mod numbers;
 mod offsets;
 mod partition;
+mod producers;
 mod reader;
 pub mod request;
+mod request_budget;
 pub mod router;
 mod scrub;
 pub mod stages;
@@ -30,6 +32,7 @@ mod writer;
 pub use append::PendingProduce;
 pub use cleaner::CleanerConfig;
 pub use mailbox::ShardStats;
+pub use request_budget::RequestBudget;
 pub use scrub::ScrubConfig;
 
 use crate::base::hash::HashMap;
@@ -265,6 +268,9 @@ pub struct Shard {
     data: DataDir,
     write_sync: WriteSync,
     producer_expiration: Duration,
+    /// Idempotent producers in all logs, and how many may be.
+    producers_known: Cell<usize>,
+    producers_max: usize,
     retention_check_interval: Duration,
     fatal: FatalSink,
     arena: Arena,
@@ -275,7 +281,7 @@ pub struct Shard {
     outbox: Rc<watch::Outbox>,
     image: RefCell<Arc<Image>>,
     partitions: RefCell<HashMap<LogId, Rc<Partition>>>,
-    request_budget: Budget,
+    request_budget: RequestBudget,
     response_budget: Budget,
     probe: Probe,
     stopping: Cell<bool>,
@@ -345,6 +351,8 @@ impl Shard {
             data: config.data,
             write_sync: config.write_sync,
             producer_expiration: config.producer_expiration,
+            producers_known: Cell::new(0),
+            producers_max: producers::most(config.memory_bytes),
             retention_check_interval: config.retention_check_interval,
             cleaner: config.cleaner,
             pace: cleaner::Pace::default(),
@@ -360,7 +368,7 @@ impl Shard {
             calls: router::Calls::default(),
             image: RefCell::new(Arc::new(Image::default())),
             partitions: RefCell::new(HashMap::default()),
-            request_budget: Budget::new(config.memory_bytes / 4),
+            request_budget: RequestBudget::new(config.memory_bytes / 4),
             response_budget: Budget::new(config.memory_bytes / 4),
             probe: Probe::default(),
             stopping: Cell::new(false),
@@ -379,6 +387,7 @@ impl Shard {
             epochs: RefCell::default(),
         });
         shard.open_owned(&config.image, config.clean.as_deref())?;
+        shard.count_producers();
         mailbox::start(&shard);
         housekeeping::start(&shard);
         cleaner::start(&shard);
@@ -413,7 +422,7 @@ impl Shard {
 
     /// Bytes of request frames; reserve before reading a body.
     #[must_use]
-    pub fn request_budget(&self) -> &Budget {
+    pub fn request_budget(&self) -> &RequestBudget {
         &self.request_budget
     }
 

@@ -225,6 +225,7 @@ impl Shard {
     }
 
     fn stats(&self) -> ShardStats {
+        let request_used = (self.request_budget.limit() - self.request_budget.available()) as u64;
         let used = |budget: &crate::runtime::local::Budget| (budget.limit() - budget.available()) as u64;
         let partitions = self.partitions.borrow();
         let probe = &self.probe;
@@ -294,7 +295,7 @@ impl Shard {
                 .sum(),
             arena_used_bytes: self.arena.used_bytes() as u64,
             arena_bytes: self.arena.len_bytes() as u64,
-            request_used_bytes: used(&self.request_budget),
+            request_used_bytes: request_used,
             response_used_bytes: used(&self.response_budget),
         }
     }
