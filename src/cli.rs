@@ -116,6 +116,9 @@ pub enum CliError {
     /// It tried and failed.
     #[error("{0}")]
     Failed(String),
+    /// The disk failed under the broker.
+    #[error("{0}")]
+    DiskFailed(String),
     /// Nobody reads the output any more.
     #[error("the reader of the output went away")]
     ReaderGone,
@@ -130,6 +133,7 @@ impl CliError {
         match self {
             Self::Usage(_) => EXIT_USAGE,
             Self::Failed(_) => EXIT_FAILED,
+            Self::DiskFailed(_) => crate::server::bootstrap::EXIT_DISK_FAILED,
             Self::ReaderGone => EXIT_OK,
         }
     }

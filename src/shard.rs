@@ -43,6 +43,7 @@ use crate::runtime::buffer::Arena;
 use crate::runtime::disk::{DiskRing, WriteSync};
 use crate::runtime::local::{Budget, Notify, WakerList};
 use crate::runtime::mesh::{Peer, Port};
+use crate::storage::error::is_failure;
 use crate::storage::layout::DataDir;
 use crate::storage::marker::CleanEnd;
 use crate::storage::pool::Pool;
@@ -485,6 +486,16 @@ impl Shard {
 
     fn partition(&self, log: LogId) -> Option<Rc<Partition>> {
         self.partitions.borrow().get(&log).cloned()
+    }
+
+    /// A file that logs can do without could not be written. What passes is only told. A disk that failed is the end, whichever
+    /// file met it: a flush that failed may have dropped what was written for others.
+    fn upkeep_failed(&self, action: &'static str, path: &Path, error: &io::Error) {
+        if is_failure(error) {
+            self.disk_failed(action, path, error);
+        } else {
+            tracing::warn!(%error, path = %path.display(), "cannot {action}; going on without");
+        }
     }
 
     /// The disk refused a write, a sync or a name: nothing more is acknowledged, and the process stops.
