@@ -30,6 +30,7 @@ pub use append::PendingProduce;
 pub use cleaner::CleanerConfig;
 pub use mailbox::ShardStats;
 
+use crate::base::hash::HashMap;
 use crate::base::{LeaderEpoch, LogId, ShardId};
 use crate::broker::image::Image;
 use crate::broker::placement::owner;
@@ -43,7 +44,7 @@ use crate::storage::pool::Pool;
 use partition::Partition;
 use request::Message;
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -344,7 +345,7 @@ impl Shard {
             port,
             calls: router::Calls::default(),
             image: RefCell::new(Arc::new(Image::default())),
-            partitions: RefCell::new(HashMap::new()),
+            partitions: RefCell::new(HashMap::default()),
             request_budget: Budget::new(config.memory_bytes / 4),
             response_budget: Budget::new(config.memory_bytes / 4),
             probe: Probe::default(),

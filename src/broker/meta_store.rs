@@ -26,7 +26,7 @@
 //! opaque bytes. A subscription is absent: a commit hands its changes to the caller, who is the only writer.
 
 mod disk;
-mod journal;
+pub(crate) mod journal;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,7 +34,7 @@ use std::io;
 use std::ops::Bound;
 use std::path::Path;
 
-use disk::{Directory, Disk, Name};
+use disk::{Directory, Disk, Looking, Name};
 use journal::Damage;
 
 /// Longest key, in bytes.
@@ -275,6 +275,12 @@ impl LocalMetaStore {
             source,
         })?;
         Self::open_on(Box::new(disk), JOURNAL_BYTES_MAX)
+    }
+
+    /// Reads the store in `dir` as [`open`](Self::open) would and changes nothing; commits are refused. For tools that look at
+    /// the directory of a stopped broker.
+    pub fn look(dir: &Path) -> Result<Self, Error> {
+        Self::open_on(Box::new(Looking(dir.to_owned())), JOURNAL_BYTES_MAX)
     }
 
     fn open_on(disk: Box<dyn Disk + Send>, journal_bytes_max: usize) -> Result<Self, Error> {

@@ -238,6 +238,9 @@ pub enum LogCommand {
         /// The data directory, or the directory of a topic or partition, or a segment file
         #[arg(default_value = "./corelog-data")]
         path: PathBuf,
+        /// Check what a reader would, too: records, indexes, checkpoints, metadata; and name what belongs to nothing
+        #[arg(long)]
+        deep: bool,
         /// How to print what was found
         #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
         output: OutputFormat,

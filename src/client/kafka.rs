@@ -9,7 +9,7 @@
 //! connection pools, authentication. Consumer groups: [`groups`] asks about them, [`member`] is in one.
 
 mod admin;
-mod assignment;
+pub(crate) mod assignment;
 pub mod connection;
 pub mod consumer;
 pub mod error;

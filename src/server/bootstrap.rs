@@ -55,7 +55,7 @@ const BIND_RETRY: Duration = Duration::from_millis(10);
 const CORES_FOR_POLLING: usize = 4;
 
 /// Leader epochs of logs, from all shards.
-type Epochs = Arc<std::collections::HashMap<LogId, LeaderEpoch>>;
+type Epochs = Arc<crate::base::hash::HashMap<LogId, LeaderEpoch>>;
 
 enum Event {
     ShardReady(Result<Vec<(LogId, LeaderEpoch)>, String>),
@@ -117,7 +117,7 @@ struct Start<'a> {
     report: Report,
     catalog: Catalog,
     sockets: Sockets,
-    clean: Option<Arc<std::collections::HashMap<LogId, marker::CleanEnd>>>,
+    clean: Option<Arc<crate::base::hash::HashMap<LogId, marker::CleanEnd>>>,
     begun: Mono,
 }
 
@@ -153,7 +153,7 @@ impl Start<'_> {
             self.data.clone(),
             self.config.log.min_free_bytes.get(),
         );
-        let mut epochs = std::collections::HashMap::new();
+        let mut epochs = crate::base::hash::HashMap::default();
         for _ in 0..shards {
             match happened.recv().await {
                 Some(Event::ShardReady(Ok(own))) => epochs.extend(own),

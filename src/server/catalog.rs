@@ -20,6 +20,7 @@ use crate::broker::config_change::{Alteration, NotAList};
 use crate::broker::image::Image;
 use crate::broker::meta_store::{self, Expected, LocalMetaStore, MetaStore, Txn};
 use crate::broker::topic::{self, PARTITIONS_MAX, Topic, TopicError};
+use crate::runtime::{entropy, fs};
 use crate::shard::request::{AlterConfigs, ConfigResource, ControlError, ControlReply, NewTopic};
 use crate::storage;
 use crate::storage::layout::{DataDir, parent};
@@ -114,7 +115,7 @@ impl Catalog {
         if let Some(item) = self.store.get(CLUSTER_KEY) {
             return Ok(parse::<ClusterRecord>(CLUSTER_KEY, &item.value)?.id);
         }
-        let id = uuid::Uuid::new_v4().simple().to_string();
+        let id = entropy::uuid().simple().to_string();
         let record = to_json(&ClusterRecord { id: id.clone() });
         self.store.commit(
             Txn::new()
@@ -180,7 +181,7 @@ impl Catalog {
         topic::check_overrides(&new.configs).map_err(invalid_config)?;
         make_directories(&self.data, &new.name, partitions).map_err(storage_error)?;
         let record = TopicRecord {
-            id: uuid::Uuid::new_v4(),
+            id: entropy::uuid(),
             partitions,
             configs: new.configs.clone(),
         };
@@ -298,7 +299,7 @@ impl Catalog {
     /// The file system's.
     pub fn move_to_trash(&self, name: &str, id: TopicId) -> Result<(), storage::Error> {
         let (from, to) = (self.data.topic(name), self.data.trashed(id));
-        match std::fs::rename(&from, &to) {
+        match fs::rename(&from, &to) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(storage::Error::io("rename", &from)(error))
             }
@@ -315,7 +316,7 @@ impl Catalog {
     /// The file system's or the store's; the next start tries again.
     pub fn empty_trash(&mut self, id: TopicId) -> Result<(), CatalogError> {
         let path = self.data.trashed(id);
-        match std::fs::remove_dir_all(&path) {
+        match fs::remove_directory_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(storage::Error::io("remove", &path)(error).into());
             }
@@ -402,6 +403,21 @@ impl Catalog {
     }
 }
 
+/// The topics that `store` knows: name, id and number of partitions.
+///
+/// # Errors
+/// `Invalid` for a record that no version of this program wrote.
+pub fn topics_in(store: &impl MetaStore) -> Result<Vec<(String, TopicId, u32)>, CatalogError> {
+    let records = store.range("topics/");
+    records
+        .map(|(key, item)| {
+            let record: TopicRecord = parse(key, &item.value)?;
+            let id = TopicId::new(record.id.into_bytes());
+            Ok((key["topics/".len()..].to_owned(), id, record.partitions))
+        })
+        .collect()
+}
+
 /// Why the catalogue cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
@@ -421,8 +437,8 @@ fn make_directories(data: &DataDir, name: &str, partitions: u32) -> Result<(), s
     let mut made = false;
     for partition in 0..partitions {
         let path = topic.join(partition.to_string());
-        if !path.is_dir() {
-            std::fs::create_dir_all(&path).map_err(storage::Error::io("create", &path))?;
+        if !fs::is_directory(&path) {
+            fs::create_directories(&path).map_err(storage::Error::io("create", &path))?;
             made = true;
         }
     }
@@ -445,7 +461,7 @@ pub fn make_places(data: &DataDir) -> Result<(), storage::Error> {
         data.topics(),
         data.trash(),
     ] {
-        std::fs::create_dir_all(&path).map_err(storage::Error::io("create", &path))?;
+        fs::create_directories(&path).map_err(storage::Error::io("create", &path))?;
     }
     sync_directory(data.root())?;
     sync_directory(parent(data.root()))

@@ -5,18 +5,19 @@
 //! when every shard has the new image.
 
 use super::catalog::Catalog;
+use crate::base::hash::HashMap;
+use crate::runtime::control_tasks;
+use crate::runtime::fs;
 use crate::runtime::mesh::{Envelope, Peer, Port};
 use crate::shard::ShardStats;
 use crate::shard::request::{Body, ControlError, ControlReply, ControlRequest, Message};
 use crate::storage::layout::DataDir;
 use crate::storage::marker::CleanEnd;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, oneshot};
-use tokio::task::spawn_local;
 
 /// How often free space is looked at.
 const FREE_SPACE_INTERVAL: Duration = Duration::from_millis(500);
@@ -61,7 +62,7 @@ impl Control {
         let control = Rc::new(Self {
             port: Rc::new(port),
             shards,
-            calls: RefCell::new(HashMap::new()),
+            calls: RefCell::new(HashMap::default()),
             next_call: Cell::new(1),
             catalog: Mutex::new(catalog),
             data,
@@ -70,8 +71,8 @@ impl Control {
             free_bytes: Cell::new(0),
             stopping: Cell::new(false),
         });
-        spawn_local(Rc::clone(&control).receive());
-        spawn_local(Rc::clone(&control).watch_free_space());
+        control_tasks::spawn(Rc::clone(&control).receive());
+        control_tasks::spawn(Rc::clone(&control).watch_free_space());
         control
     }
 
@@ -88,7 +89,7 @@ impl Control {
                 }
                 Envelope::Request(message) => {
                     let control = Rc::clone(&self);
-                    spawn_local(async move { control.serve(received.from, message).await });
+                    control_tasks::spawn(async move { control.serve(received.from, message).await });
                 }
             }
         }
@@ -157,11 +158,10 @@ impl Control {
     /// Removing files can take long; the deletion is answered before.
     fn remove_later(self: &Rc<Self>, id: crate::base::TopicId) {
         let control = Rc::clone(self);
-        spawn_local(async move {
+        control_tasks::spawn(async move {
             let path = control.data.trashed(id);
-            let removal = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path));
             // What is left is removed with the tombstone below, or at the next start.
-            let _left = removal.await;
+            let _left = control_tasks::blocking(move || fs::remove_directory_all(&path)).await;
             if let Err(error) = control.catalog.lock().await.empty_trash(id) {
                 tracing::warn!(%error, %id, "cannot remove a deleted topic's files; the next start tries again");
             }
@@ -195,9 +195,7 @@ impl Control {
 
     /// The statistics of every shard, or `None` if one does not answer in time: it is stuck.
     pub async fn stats(&self) -> Option<Vec<ShardStats>> {
-        let answers = tokio::time::timeout(HEALTH_TIMEOUT, self.ask_all(|| Body::Stats))
-            .await
-            .ok()?;
+        let answers = control_tasks::timeout(HEALTH_TIMEOUT, self.ask_all(|| Body::Stats)).await?;
         let stats: Vec<ShardStats> = answers
             .into_iter()
             .filter_map(|body| match body {
@@ -233,8 +231,8 @@ impl Control {
 
     async fn watch_free_space(self: Rc<Self>) {
         loop {
-            if let Ok(space) = rustix::fs::statvfs(self.data.root()) {
-                let free = space.f_bavail.saturating_mul(space.f_frsize);
+            if let Ok(space) = fs::space(self.data.root()) {
+                let free = space.usable_bytes;
                 self.free_bytes.set(free);
                 let full = free < self.min_free_bytes;
                 if full != self.disk_full.get() {
@@ -251,7 +249,7 @@ impl Control {
                     self.ask_all(|| Body::DiskFull(full)).await;
                 }
             }
-            tokio::time::sleep(FREE_SPACE_INTERVAL).await;
+            control_tasks::sleep(FREE_SPACE_INTERVAL).await;
         }
     }
 

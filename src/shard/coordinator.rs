@@ -26,6 +26,7 @@ pub mod view;
 
 use super::Shard;
 use super::request::{ControlError, ControlReply, ControlRequest, Message, NewTopic};
+use crate::base::hash::HashMap;
 use crate::base::{LogId, PartitionId, ShardId};
 use crate::broker::group::config::GroupConfig;
 use crate::broker::group::coordinator::Room;
@@ -39,7 +40,7 @@ use crate::runtime::local::{Notify, OneShot};
 use crate::runtime::mesh::{Peer, Port};
 use hosted::Hosted;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -139,8 +140,8 @@ impl Groups {
         Self {
             settings,
             bytes_max: memory_bytes / MEMORY_SHARE,
-            hosted: RefCell::new(HashMap::new()),
-            owed: RefCell::new(HashMap::new()),
+            hosted: RefCell::new(HashMap::default()),
+            owed: RefCell::new(HashMap::default()),
             early: RefCell::new(Vec::new()),
             next_ticket: Cell::new(1),
             asleep_until: Cell::new(u64::MAX),

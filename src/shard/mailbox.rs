@@ -5,13 +5,13 @@ use super::partition::{Partition, RemoteWatch, WatchState};
 use super::request::{Body, FrameBytes, Message, ProducePart};
 use super::{Shard, count};
 use crate::base::LogId;
+use crate::base::hash::HashMap;
 use crate::base::histogram::Histogram;
 use crate::base::stages::Stage;
 use crate::broker::cleaner::dirty_bytes;
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::executor;
 use crate::runtime::mesh::{Envelope, Peer};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// A shard's counters at one moment, for the control thread.

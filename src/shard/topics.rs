@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::partition::{Partition, ProducerVisitor};
+use crate::base::hash::HashMap;
 use crate::base::{LogId, PartitionId};
 use crate::broker::image::Image;
 use crate::broker::topic::Topic;
@@ -10,7 +11,6 @@ use crate::runtime::executor;
 use crate::storage::log::Log;
 use crate::storage::marker::CleanEnd;
 use crate::storage::recovery;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,12 +12,13 @@
 //! **Invariant:** a `.seg` file is as long as its name says and every byte of it is allocated. One shard owns each file.
 
 use super::error::Error;
+use crate::base::hash::{HashMap, HashSet};
 use crate::runtime::buffer::{Arena, Chunk, ChunkClass};
 use crate::runtime::disk::{DiskRing, File, OpenMode, Piece, WriteSync};
-use crate::runtime::executor;
 use crate::runtime::local::Notify;
+use crate::runtime::{entropy, executor, fs};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -64,7 +65,7 @@ impl Pool {
         if let Some(zeros) = &zeros {
             zeros.zero(0..zeros.len());
         }
-        let mut ready: HashMap<u64, Vec<PathBuf>> = HashMap::new();
+        let mut ready: HashMap<u64, Vec<PathBuf>> = HashMap::default();
         for (size, path) in found {
             ready.entry(size).or_default().push(path);
         }
@@ -144,7 +145,7 @@ impl Pool {
     fn path(&self, size: u64, suffix: &str) -> PathBuf {
         self.0
             .directory
-            .join(format!("{size}-{}.{suffix}", uuid::Uuid::new_v4().simple()))
+            .join(format!("{size}-{}.{suffix}", entropy::uuid().simple()))
     }
 
     /// A file whose space is reserved but not written.
@@ -237,21 +238,19 @@ impl Pool {
 /// The file system's.
 pub fn scan_directory(directory: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     let mut ready = Vec::new();
-    let mut seen = HashSet::new();
-    for entry in std::fs::read_dir(directory).map_err(Error::io("list", directory))? {
-        let entry = entry.map_err(Error::io("list", directory))?;
-        let path = entry.path();
-        let metadata = entry.metadata().map_err(Error::io("stat", &path))?;
+    let mut seen = HashSet::default();
+    for entry in fs::list(directory).map_err(Error::io("list", directory))? {
+        let path = directory.join(&entry.name);
         let stated = entry
-            .file_name()
+            .name
             .to_str()
             .and_then(|name| name.strip_suffix(".seg")?.split('-').next()?.parse().ok());
         match stated {
-            Some(size) if metadata.len() == size && (seen.len() < SIZES_MAX || seen.contains(&size)) => {
+            Some(size) if entry.bytes == size && (seen.len() < SIZES_MAX || seen.contains(&size)) => {
                 seen.insert(size);
                 ready.push((size, path));
             }
-            _ => std::fs::remove_file(&path).map_err(Error::io("remove", &path))?,
+            _ => fs::remove_file(&path).map_err(Error::io("remove", &path))?,
         }
     }
     Ok(ready)

@@ -23,8 +23,9 @@ use super::consumer::ConsumerGroup;
 use super::offsets::read_value;
 use super::record::{KEY_CLASSIC_GROUP, KEY_OFFSET_COMMIT, KEY_OFFSET_COMMIT_OLD, RecordError, RecordReader};
 use super::request::{ListedGroup, Now};
+use crate::base::hash::HashMap;
 pub use group::{Group, Members};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Whether there is memory for more members and offsets.
