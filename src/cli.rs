@@ -12,7 +12,6 @@ pub mod args;
 pub mod bench;
 mod config;
 mod consume;
-pub mod consumer;
 pub mod format;
 mod generate;
 mod group;

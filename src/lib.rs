@@ -11,6 +11,8 @@ pub mod broker;
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "server")]
+pub mod proof;
 #[cfg(feature = "client")]
 pub mod protocol;
 #[cfg(feature = "server")]

@@ -25,6 +25,7 @@ const FLOORS: [(&str, usize); 13] = [
     ("server", 6),
     ("client", 6),
     ("bench", 7),
+    ("proof", 7),
     ("cli", 8),
     ("sim", 8),
     ("bin", 9),
