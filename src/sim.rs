@@ -27,6 +27,7 @@ mod link;
 mod load;
 mod member;
 mod nemesis;
+mod operator;
 mod producer;
 mod reader;
 mod scenario;

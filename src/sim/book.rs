@@ -3,7 +3,7 @@
 //! One per run, on its one thread. Clients tell it what they were told; the driver asks whether something is wrong.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -58,7 +58,7 @@ pub(super) struct Book {
     shards: Cell<u16>,
     phase: Cell<Phase>,
     /// Clients that still have something to finish.
-    busy: Cell<usize>,
+    busy: RefCell<BTreeSet<String>>,
     counts: RefCell<BTreeMap<&'static str, u64>>,
 }
 
@@ -74,7 +74,7 @@ impl Book {
             diary_kept,
             shards: Cell::new(1),
             phase: Cell::new(Phase::Storm),
-            busy: Cell::new(0),
+            busy: RefCell::default(),
             counts: RefCell::default(),
         })
     }
@@ -119,6 +119,11 @@ impl Book {
             self.violated(violation);
             T::default()
         })
+    }
+
+    /// A topic was deleted: nothing is known of it any more.
+    pub(super) fn forget_topic(&self, key: TopicKey) {
+        self.stories.borrow_mut().retain(|(topic, _), _| *topic != key);
     }
 
     /// Looks at, or adds to, how far a group has got in a log.
@@ -230,16 +235,21 @@ impl Book {
     }
 
     /// A client begins something that it wants to finish.
-    pub(super) fn begin(&self) {
-        self.busy.set(self.busy.get() + 1);
+    pub(super) fn begin(&self, who: &str) {
+        self.busy.borrow_mut().insert(who.to_owned());
     }
 
-    pub(super) fn finish(&self) {
-        self.busy.set(self.busy.get() - 1);
+    pub(super) fn finish(&self, who: &str) {
+        self.busy.borrow_mut().remove(who);
     }
 
-    pub(super) fn busy(&self) -> usize {
-        self.busy.get()
+    /// Who has not finished.
+    pub(super) fn busy(&self) -> Vec<String> {
+        self.busy.borrow().iter().cloned().collect()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.busy.borrow().is_empty()
     }
 }
 

@@ -209,20 +209,17 @@ type Go = OneShot<Arc<HashMap<LogId, LeaderEpoch>>>;
 impl Boot {
     async fn run(self) {
         let (fatal, mut failed) = mpsc::unbounded_channel::<String>();
-        let serving = self.serve(fatal);
-        let outcome = futures_lite::future::or(
-            async {
-                let problem = failed.recv().await.unwrap_or_default();
-                executor::sleep(FAILED_DISK_GRACE).await;
-                Ok(Some(problem))
-            },
-            async { serving.await.map(|()| None) },
-        )
+        let first = futures_lite::future::or(async { Err(failed.recv().await.unwrap_or_default()) }, async {
+            Ok(self.serve(fatal).await)
+        })
         .await;
-        let end = match outcome {
-            Ok(None) => State::Ended(0, String::new()),
-            Ok(Some(problem)) => State::Ended(EXIT_DISK_FAILED, problem),
-            Err(problem) => State::Ended(EXIT_START_FAILED, problem),
+        let end = match first {
+            Ok(Ok(())) => State::Ended(0, String::new()),
+            Ok(Err(problem)) => State::Ended(EXIT_START_FAILED, problem),
+            Err(problem) => {
+                executor::sleep(FAILED_DISK_GRACE).await;
+                State::Ended(EXIT_DISK_FAILED, problem)
+            }
         };
         *self.state.borrow_mut() = end;
     }

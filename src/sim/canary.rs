@@ -3,11 +3,14 @@
 
 use super::history::Rule;
 use super::nemesis::Kind;
-use super::scenario::{Profile, Wish, run};
+use super::scenario::{Profile, Wish, run, run_and_explain};
 use crate::runtime::sim::{Bug, DiskLies};
 
 /// Seeds a canary may need.
 const SEEDS: u64 = 40;
+
+/// Large enough for every canary to sing early.
+const PROFILE: Profile = Profile::Medium;
 
 /// Runs seeds until one breaks a rule; that must be one of `rules`.
 fn found(name: &str, wish: &Wish, rules: &[Rule]) {
@@ -16,7 +19,7 @@ fn found(name: &str, wish: &Wish, rules: &[Rule]) {
         ..wish.clone()
     };
     for seed in 0..SEEDS {
-        if let Err(failure) = run(seed, Profile::Medium, &wish) {
+        if let Err(failure) = run(seed, PROFILE, &wish) {
             let rule = failure.violation.rule;
             assert!(
                 rules.contains(&rule),

@@ -128,7 +128,7 @@ pub(super) struct Violation {
 }
 
 /// How a log may lose records without breaking a rule.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Nature {
     /// Only the last record of each key is kept.
     pub(super) compacted: bool,
@@ -142,10 +142,16 @@ pub(super) struct Nature {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Floor {
     crashes: u32,
+    start: u64,
     end: u64,
 }
 
 impl Floor {
+    /// The log starts here or later.
+    pub(super) fn start(self) -> u64 {
+        self.start
+    }
+
     /// Everything below was there.
     pub(super) fn end(self) -> u64 {
         self.end
@@ -166,8 +172,8 @@ pub(super) struct LogStory {
     acked_end: u64,
     /// The furthest end a reader was told.
     end_told: u64,
-    /// The furthest start anybody was told or promised.
-    start_told: u64,
+    /// The furthest start anybody was told.
+    start_promised: u64,
     /// The furthest start somebody has asked for; the log may start anywhere below.
     start_asked: u64,
     epoch_told: i32,
@@ -191,7 +197,7 @@ impl LogStory {
             acked: BTreeSet::new(),
             acked_end: 0,
             end_told: 0,
-            start_told: 0,
+            start_promised: 0,
             start_asked: 0,
             epoch_told: 0,
             epochs: BTreeMap::new(),
@@ -199,14 +205,6 @@ impl LogStory {
             forgetful: false,
             crashes: 0,
         }
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(super) fn nature(&self) -> Nature {
-        self.nature
     }
 
     /// Records that anybody was told of.
@@ -223,6 +221,7 @@ impl LogStory {
     pub(super) fn floor(&self) -> Floor {
         Floor {
             crashes: self.crashes,
+            start: self.start_promised,
             end: self.end_told.max(self.acked_end),
         }
     }
@@ -230,10 +229,6 @@ impl LogStory {
     /// Whether what was asked when this was the floor is told too late to count: a relaxed log crashed in between.
     fn is_late(&self, floor: Floor) -> bool {
         self.nature.relaxed && self.crashes != floor.crashes
-    }
-
-    pub(super) fn start(&self) -> u64 {
-        self.start_told
     }
 
     fn broken(&self, rule: Rule, witness: impl fmt::Display) -> Violation {
@@ -325,10 +320,15 @@ impl LogStory {
         if self.is_late(floor) {
             return Ok(());
         }
+        let floor_start = floor.start;
         if end < floor.end && !self.is_damaged_above(end) {
             let floor = floor.end;
             let what = format!("ends at {end}, and everything below {floor} was there before");
             return Err(self.broken(Rule::EndAdvances, what));
+        }
+        if start < floor_start {
+            let what = format!("starts at {start}, and started at {floor_start} before");
+            return Err(self.broken(Rule::StartAdvances, what));
         }
         if start > self.start_asked && !self.nature.expires {
             let what = format!(
@@ -344,7 +344,7 @@ impl LogStory {
             ));
         }
         self.end_told = self.end_told.max(end);
-        self.start_told = self.start_told.max(start);
+        self.start_promised = self.start_promised.max(start);
         Ok(())
     }
 
@@ -368,6 +368,11 @@ impl LogStory {
     /// Somebody asks for the log to start here.
     pub(super) fn ask_start(&mut self, start: u64) {
         self.start_asked = self.start_asked.max(start);
+    }
+
+    /// Somebody was told that the log starts here.
+    pub(super) fn promise_start(&mut self, start: u64) {
+        self.start_promised = self.start_promised.max(start);
     }
 
     /// The log may be missing these from now on.
@@ -472,7 +477,11 @@ mod tests {
         expires: false,
     };
 
-    const START: Floor = Floor { crashes: 0, end: 0 };
+    const START: Floor = Floor {
+        crashes: 0,
+        start: 0,
+        end: 0,
+    };
 
     fn mark(number: u32) -> Mark {
         Mark { producer: 1, number }

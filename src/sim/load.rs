@@ -42,6 +42,8 @@ impl Load {
 
 fn draw_topic(dice: &mut Random, number: usize) -> TopicPlan {
     let relaxed = number > 0 && dice.one_in(4);
+    let compacted = !relaxed && dice.one_in(4);
+    let expires = !relaxed && !compacted && dice.one_in(4);
     let mut configs = vec![
         (
             "segment.bytes",
@@ -55,6 +57,15 @@ fn draw_topic(dice: &mut Random, number: usize) -> TopicPlan {
         configs.push(("corelog.durability", "relaxed".to_owned()));
         configs.push(("flush.ms", "50".to_owned()));
     }
+    if compacted {
+        configs.push(("cleanup.policy", "compact".to_owned()));
+        configs.push(("min.cleanable.dirty.ratio", "0.01".to_owned()));
+        configs.push(("delete.retention.ms", "100".to_owned()));
+        configs.push(("max.compaction.lag.ms", "300".to_owned()));
+    }
+    if expires {
+        configs.push(("retention.bytes", (40 << 10).to_string()));
+    }
     if dice.one_in(5) {
         configs.push(("compression.type", "lz4".to_owned()));
     }
@@ -62,9 +73,9 @@ fn draw_topic(dice: &mut Random, number: usize) -> TopicPlan {
         name: format!("topic-{number}"),
         partitions: i32::try_from(1 + dice.below(3)).expect("few"),
         nature: Nature {
-            compacted: false,
+            compacted,
             relaxed,
-            expires: false,
+            expires,
         },
         configs,
         id: None,

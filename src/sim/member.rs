@@ -38,6 +38,9 @@ const SESSION_TIMEOUT_MS: i32 = 1_500;
 /// How long a rebalance waits for members.
 const REBALANCE_TIMEOUT_MS: i32 = 2_000;
 
+/// In front of every share of ours.
+const SHARE_MARK: u8 = 0xee;
+
 /// A partition, as the book knows it.
 type Log = (TopicKey, i32);
 
@@ -151,8 +154,12 @@ impl Member {
 
     pub(super) fn start(self) {
         let (world, process) = (self.book.world.clone(), self.process);
-        self.book.begin();
+        self.book.begin(&self.name());
         world.spawn(process, 0, self.run());
+    }
+
+    fn name(&self) -> String {
+        format!("member {} of {}", self.number, self.plan.name)
     }
 
     async fn run(mut self) {
@@ -166,7 +173,7 @@ impl Member {
                 executor::sleep(RETRY_PAUSE).await;
             }
         }
-        self.book.finish();
+        self.book.finish(&self.name());
     }
 
     /// In the calm, once the group has committed everything that was known then.
@@ -282,7 +289,9 @@ impl Member {
         let answer = told(&self.book, link.call(request, 3).await)?;
         let answer: SyncGroupResponse<'_> = told(&self.book, answer.decode())?;
         self.turn("sync", answer.error_code)?;
-        let share = answer.assignment.chunks_exact(2).map(|pair| {
+        // A member that the leader left out is given an empty assignment in the form of common clients.
+        let share = answer.assignment.strip_prefix(&[SHARE_MARK]).unwrap_or_default();
+        let share = share.chunks_exact(2).map(|pair| {
             let log = (usize::from(pair[0]), i32::from(pair[1]));
             (log, 0)
         });
@@ -291,9 +300,9 @@ impl Member {
         Ok(())
     }
 
-    /// Deals the partitions out; two bytes each, topic and partition.
+    /// Deals the partitions out: a mark, then two bytes each, topic and partition.
     fn assign(&self, members: &[String]) -> Vec<Vec<u8>> {
-        let mut shares = vec![Vec::new(); members.len()];
+        let mut shares = vec![vec![SHARE_MARK]; members.len()];
         for (index, (topic, partition)) in self.logs().into_iter().enumerate() {
             let share = &mut shares[index % members.len()];
             share.push(u8::try_from(topic).expect("few topics"));
@@ -380,7 +389,10 @@ impl Member {
         for log in logs {
             let from = life.positions[&log];
             let next = read_some(&self.book, link, log, from).await?;
+            // What was deleted meanwhile nobody has to read.
+            let start = self.book.story(log.0, log.1, |story| Ok(story.floor())).start();
             self.book.group(self.group, log, |story| {
+                story.read = story.read.max(start);
                 if from <= story.read {
                     story.read = story.read.max(next);
                 }

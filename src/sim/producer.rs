@@ -82,7 +82,6 @@ struct Lane {
 struct Batch {
     sequence: i32,
     marks: Vec<Mark>,
-    codec: Compression,
     bytes: Vec<u8>,
     /// What was known when it was sent first.
     floor: Option<Floor>,
@@ -145,11 +144,12 @@ impl Producer {
 
     pub(super) fn start(self) {
         let (world, process) = (self.book.world.clone(), self.process);
-        self.book.begin();
+        self.book.begin(&self.name());
         world.spawn(process, 0, self.run());
     }
 
-    async fn run(mut self) {
+    /// Works until everything it made is acknowledged.
+    pub(super) async fn run(mut self) {
         loop {
             match self.session().await {
                 Ok(()) | Err(Ended::Done) => break,
@@ -157,7 +157,11 @@ impl Producer {
             }
         }
         self.book.say(|| format!("producer {} is done", self.number));
-        self.book.finish();
+        self.book.finish(&self.name());
+    }
+
+    fn name(&self) -> String {
+        format!("producer {}", self.number)
     }
 
     fn is_done(&self) -> bool {
@@ -172,7 +176,6 @@ impl Producer {
         let mut link = Link::open(&self.book.world, address)?;
         if self.id.is_none() {
             self.ask_id(&mut link).await?;
-            self.make_again();
         }
         self.lanes.iter_mut().for_each(|lane| lane.sent = 0);
         let mut flights: VecDeque<Flight> = VecDeque::new();
@@ -292,33 +295,19 @@ impl Producer {
         lane.batches.push_back(Batch {
             sequence,
             marks,
-            codec,
             bytes,
             floor: None,
             acked: false,
         });
     }
 
-    /// Gives up the producer's id, and makes what is not acknowledged again under the next one: a relaxed log may have
-    /// forgotten what came before.
-    fn renew(&mut self) {
+    /// Gives up the producer's id and everything under way: a relaxed log has forgotten what came before, and what is sent
+    /// again under another id may be there twice.
+    fn begin_anew(&mut self) {
         self.id = None;
         for lane in &mut self.lanes {
             lane.next_sequence = 0;
-        }
-    }
-
-    /// Gives waiting batches the producer's new id.
-    fn make_again(&mut self) {
-        for lane in 0..self.lanes.len() {
-            let old = std::mem::take(&mut self.lanes[lane].batches);
-            for batch in old.into_iter().filter(|batch| !batch.acked) {
-                let floor = batch.floor;
-                self.add_batch(lane, batch.marks, batch.codec);
-                if let Some(again) = self.lanes[lane].batches.back_mut() {
-                    again.floor = floor;
-                }
-            }
+            lane.batches.clear();
         }
     }
 
@@ -462,7 +451,7 @@ impl Producer {
         match error {
             Some(ErrorCode::OutOfOrderSequenceNumber) if leads => {
                 if self.book.topic(topic).nature.relaxed {
-                    self.renew();
+                    self.begin_anew();
                     return Err(Ended::Broken);
                 }
                 let what = format!(

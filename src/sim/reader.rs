@@ -55,6 +55,7 @@ pub(super) struct Habits {
 pub(super) struct Reader {
     book: Rc<Book>,
     process: ProcessId,
+    number: u32,
     dice: Random,
     habits: Habits,
     positions: Vec<Position>,
@@ -85,7 +86,7 @@ impl From<io::Error> for Broken {
 }
 
 impl Reader {
-    pub(super) fn new(book: &Rc<Book>, dice: Random, habits: Habits) -> Self {
+    pub(super) fn new(book: &Rc<Book>, number: u32, dice: Random, habits: Habits) -> Self {
         let mut positions = Vec::new();
         for topic in &habits.topics {
             for partition in 0..book.topic(*topic).partitions {
@@ -100,6 +101,7 @@ impl Reader {
         Self {
             book: Rc::clone(book),
             process: book.world.new_process(),
+            number,
             dice,
             habits,
             positions,
@@ -108,8 +110,12 @@ impl Reader {
 
     pub(super) fn start(self) {
         let (world, process) = (self.book.world.clone(), self.process);
-        self.book.begin();
+        self.book.begin(&self.name());
         world.spawn(process, 0, self.run());
+    }
+
+    fn name(&self) -> String {
+        format!("reader {}", self.number)
     }
 
     async fn run(mut self) {
@@ -118,7 +124,7 @@ impl Reader {
                 executor::sleep(RETRY_PAUSE).await;
             }
         }
-        self.book.finish();
+        self.book.finish(&self.name());
     }
 
     /// In the calm every reader follows each log to the end that was known then, and further while others still write.
@@ -463,8 +469,16 @@ pub(super) async fn read_some(
         .responses
         .first()
         .and_then(|topic| topic.partitions.first())
-        .filter(|part| part.error_code == 0)
         .ok_or(Broken)?;
+    match ErrorCode::from_wire(part.error_code) {
+        Some(ErrorCode::None) => {}
+        Some(ErrorCode::OffsetOutOfRange) => {
+            // Deleted meanwhile.
+            let (start, _) = list_offsets(book, link, key).await?;
+            return if start > from { Ok(start) } else { Err(Broken) };
+        }
+        _ => return Err(Broken),
+    }
     tell_bounds(book, key, (part.log_start_offset, part.high_watermark), floor);
     let records = part.records.slices().flatten().copied().collect::<Vec<u8>>();
     Ok(take_records(book, key, &records, from, floor, None))

@@ -22,6 +22,7 @@ use super::history::{Rule, Violation};
 use super::load::Load;
 use super::member::Member;
 use super::nemesis::{Kind, Plague, Trouble};
+use super::operator;
 use super::producer::Producer;
 use super::reader::{Reader, read_whole};
 use crate::runtime::disk::WriteSync;
@@ -41,6 +42,9 @@ const STEPS_MAX: u64 = 20_000_000;
 
 /// Ten years, in milliseconds.
 const TEN_YEARS_MS: i64 = 10 * 365 * 86_400_000;
+
+/// Who makes topics and reads everything in the end.
+const OPERATOR: &str = "operator";
 
 /// Most shards of a simulated broker.
 const SHARDS_MAX: u64 = 3;
@@ -237,6 +241,8 @@ struct Run {
     dice: Random,
     /// Errors the disk had given when the broker started, to know what its end may be put down to.
     faults_before: u64,
+    /// The disk has been full since the broker started: a relaxed log may not have been written when it stops.
+    was_full: bool,
 }
 
 impl Run {
@@ -282,6 +288,7 @@ impl Run {
             setup,
             dice,
             faults_before: 0,
+            was_full: false,
         }
     }
 
@@ -353,20 +360,22 @@ impl Run {
             .map(|plan| self.book.add_topic(plan.clone()))
             .collect();
         let mut admin = Admin::new(&self.book, self.world.random("admin"));
-        self.book.begin();
+        self.book.begin(OPERATOR);
         let book = Rc::clone(&self.book);
         self.world.spawn(admin.process, 0, async move {
             admin.create(&keys).await;
-            book.finish();
+            book.finish(OPERATOR);
         });
         self.await_idle(START_LIMIT, "topics are not made");
     }
 
     fn await_idle(&self, limit: Duration, what: &str) {
-        if !self.await_that(limit, |run| run.book.busy() == 0) && !self.book.is_violated() {
-            let state = self.broker.state();
-            self.book
-                .break_rule(Rule::Liveness, format!("{what}; the broker is {state:?}"));
+        if !self.await_that(limit, |run| run.book.is_idle()) && !self.book.is_violated() {
+            let (state, busy) = (self.broker.state(), self.book.busy());
+            self.book.break_rule(
+                Rule::Liveness,
+                format!("{what}: {busy:?}; the broker is {state:?}"),
+            );
         }
     }
 
@@ -375,10 +384,15 @@ impl Run {
             let dice = Random::new(self.dice.next());
             Producer::new(&self.book, number, dice, job.clone()).start();
         }
-        for habits in &self.load.readers {
+        for (number, habits) in (0..).zip(&self.load.readers) {
             let dice = Random::new(self.dice.next());
-            Reader::new(&self.book, dice, habits.clone()).start();
+            Reader::new(&self.book, number, dice, habits.clone()).start();
         }
+        operator::start(
+            &self.book,
+            Random::new(self.dice.next()),
+            (0..self.load.topics.len()).collect(),
+        );
         for (group, plan) in self.load.groups.iter().enumerate() {
             let partitions = |topic: &usize| {
                 (0..self.book.topic(*topic).partitions).map({
@@ -446,6 +460,7 @@ impl Run {
 
     fn restart(&mut self) {
         self.faults_before = self.world.disk().counters().faults;
+        self.was_full = false;
         self.broker.start(self.setup);
     }
 
@@ -499,7 +514,9 @@ impl Run {
                 let used: u64 = self.world.disk().files().iter().map(|(_, bytes)| bytes).sum();
                 // Now and then so little that a topic's next segment does not fit.
                 let room = used + (choice % 12) * (16 << 10);
+                self.was_full = true;
                 self.fail_disk(lasts, |disk| disk.room_bytes = room);
+                self.was_full = true;
             }
             Kind::SlowDisk => self.fail_disk(lasts, |disk| {
                 disk.slow = 3;
@@ -546,6 +563,9 @@ impl Run {
         match self.broker.state() {
             Some(State::Ended(0, _)) => {
                 self.broker.kill();
+                if self.was_full {
+                    self.book.crashed();
+                }
                 if choice % 4 == 1 {
                     self.world.cut_power();
                 }
@@ -598,7 +618,7 @@ impl Run {
         self.book.say(|| "JUDGEMENT".to_owned());
         let mut admin = Admin::new(&self.book, self.world.random("judge"));
         let book = Rc::clone(&self.book);
-        self.book.begin();
+        self.book.begin(OPERATOR);
         self.world.spawn(admin.process, 0, async move {
             for log in book.logs() {
                 loop {
@@ -610,7 +630,7 @@ impl Run {
                     executor::sleep(Duration::from_millis(20)).await;
                 }
             }
-            book.finish();
+            book.finish(OPERATOR);
         });
         self.await_idle(CALM_LIMIT, "the logs cannot be read");
     }

@@ -991,12 +991,18 @@ impl State {
         Ok(())
     }
 
+    /// A direct write. It may grow a file at its end, as the cleaner's do.
     fn store(&mut self, inode: Inode, at: usize, bytes: &[u8]) -> io::Result<()> {
-        let node = self.nodes.get_mut(&inode).ok_or(io::ErrorKind::NotFound)?;
+        let have = self.nodes.get(&inode).map_or(0, |node| node.cached.len());
         assert!(
-            at + bytes.len() <= node.cached.len(),
-            "a direct write never grows a file"
+            at <= have,
+            "{inode:?} has {have} bytes, a write at {at} leaves a hole"
         );
+        self.room_for((at + bytes.len()).saturating_sub(have))?;
+        let node = self.nodes.get_mut(&inode).ok_or(io::ErrorKind::NotFound)?;
+        if at + bytes.len() > have {
+            node.cached.resize(at + bytes.len(), 0);
+        }
         node.cached[at..at + bytes.len()].copy_from_slice(bytes);
         node.dirty
             .extend(at / SECTOR_BYTES..(at + bytes.len()).div_ceil(SECTOR_BYTES));
