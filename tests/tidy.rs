@@ -14,7 +14,7 @@ use std::fs;
 use std::path::Path;
 
 /// The rooms and their floors, lowest first. Every room in `src/` is listed, and nothing else.
-const FLOORS: [(&str, usize); 13] = [
+const FLOORS: [(&str, usize); 14] = [
     ("base", 0),
     ("batch", 1),
     ("runtime", 1),
@@ -26,13 +26,14 @@ const FLOORS: [(&str, usize); 13] = [
     ("client", 6),
     ("bench", 7),
     ("proof", 7),
+    ("fuzzing", 8),
     ("cli", 8),
     ("sim", 8),
     ("bin", 9),
 ];
 
 /// Rooms inside `protocol` that every protocol may use.
-const SHARED_BY_PROTOCOLS: [&str; 2] = ["delivery", "door"];
+const SHARED_BY_PROTOCOLS: [&str; 3] = ["delivery", "door", "memory"];
 
 /// Crates that only `src/runtime` may name: swapping the runtime must stay one room's work.
 const RUNTIME_CRATES: [&str; 2] = ["glommio", "io_uring"];

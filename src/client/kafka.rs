@@ -9,7 +9,7 @@
 //! connection pools, authentication. Consumer groups: [`groups`] asks about them, [`member`] is in one.
 
 mod admin;
-mod assignment;
+pub(crate) mod assignment;
 pub mod connection;
 pub mod consumer;
 pub mod error;
@@ -123,6 +123,18 @@ impl Client {
             brokers: BTreeMap::new(),
             connections: BTreeMap::new(),
         })
+    }
+
+    /// Another client of the same cluster, with connections of its own.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self {
+            bootstrap: self.bootstrap.clone(),
+            patience: self.patience,
+            met: self.met,
+            brokers: self.brokers.clone(),
+            connections: BTreeMap::new(),
+        }
     }
 
     /// Sends `request` and hands the answer to `read`. One attempt; a connection that fails is dropped.

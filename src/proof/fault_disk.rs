@@ -169,6 +169,24 @@ impl FaultDisk {
         self.disk.with_held_answered(|device| device.cut(seed, mode))
     }
 
+    /// Plans a cut like [`cut_power`](Self::cut_power), in the middle of the first write or flush after `requests` more of
+    /// them: so that a series of cuts visits every step of what a program does, not only where it spends its time.
+    pub fn cut_power_after(&self, requests: u64, seed: u64, mode: CutMode) {
+        self.disk.lock().device.cut_after(requests, seed, mode);
+    }
+
+    /// Whether the power is on.
+    #[must_use]
+    pub fn is_powered(&self) -> bool {
+        self.disk.lock().device.is_powered()
+    }
+
+    /// What the last cut did, a planned one included.
+    #[must_use]
+    pub fn last_cut(&self) -> Option<Cut> {
+        self.disk.lock().device.last_cut()
+    }
+
     /// Starts the machine again: unmounts, takes the device away, puts it back with the power on and no error armed, and
     /// mounts it, for which the file system replays its journal. Without a cut before it, it is a remount.
     ///

@@ -256,7 +256,12 @@ impl History {
                 .filter(|(_, slot)| slot.acked && slot.seen);
             u64::try_from(found.count()).expect("a count is a u64")
         };
-        self.logs.values().map(of).sum()
+        let unplaced = self.producers.values().map(|producer| {
+            let found = producer.sends.range(0..producer.attempted);
+            let found = found.filter(|(_, send)| send.acked && send.behind != 0);
+            u64::try_from(found.count()).expect("a count is a u64")
+        });
+        self.logs.values().map(of).sum::<u64>() + unplaced.sum::<u64>()
     }
 
     /// Judges every acknowledgement and every sight at or above `from` (zero where none is given) against what the logs
@@ -298,6 +303,8 @@ impl History {
         if let Some(first) = before.source() {
             let there = before.value();
             if !there.same_send(value) || !there.same_bytes(value) {
+                // What was there before is not there any more: if it was acknowledged, it is lost.
+                slot.seen &= there.same_send(value);
                 self.found.push(Violation::Inconsistent {
                     at: place,
                     first: (first, there),

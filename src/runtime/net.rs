@@ -251,6 +251,28 @@ impl Stream {
         }
     }
 
+    /// Waits until the kernel has received `bytes` that were not read yet, or as many as it keeps, or the stream has ended or
+    /// broken.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub async fn wait_for_bytes(&self, bytes: usize) -> io::Result<()> {
+        let _reset = LowWater::set(&self.fd, bytes)?;
+        wait_until(&self.fd, libc::POLLIN).await
+    }
+
+    /// Bytes written that the peer's kernel has not taken; 0 where nobody can say.
+    #[must_use]
+    pub fn bytes_under_way(&self) -> usize {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: the request stores one int where it is told to, which is a live local.
+        let asked = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        match asked {
+            0 => usize::try_from(bytes).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     /// Ends both directions; a blocked reader wakes with end of stream.
     pub fn shut_down(&self) {
         match &self.socket {
@@ -261,6 +283,43 @@ impl Stream {
             #[cfg(test)]
             Socket::Sim(socket) => socket.shut_down(),
         }
+    }
+}
+
+/// A socket that counts as readable from so many bytes on; from one on again when this is dropped, because reads look at
+/// it, too.
+struct LowWater<'a>(&'a OwnedFd);
+
+impl<'a> LowWater<'a> {
+    fn set(fd: &'a OwnedFd, bytes: usize) -> io::Result<Self> {
+        let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        set_low_water(fd, bytes)?;
+        Ok(Self(fd))
+    }
+}
+
+impl Drop for LowWater<'_> {
+    fn drop(&mut self) {
+        // It was set before, so it can be set.
+        let _reset = set_low_water(self.0, 1);
+    }
+}
+
+fn set_low_water(fd: &OwnedFd, bytes: libc::c_int) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("an int is small");
+    // SAFETY: the option is read from a live local int of the length that is told.
+    let set = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const bytes).cast(),
+            length,
+        )
+    };
+    match set {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! **End.** First signal: shards stop accepting, connections finish, logs settle, the marker is written, exit 0. Second
 //! signal: exit at once ([`EXIT_SECOND_SIGNAL`]); the next start recovers. A disk that fails: what was pending is answered
-//! with a storage error, exit [`EXIT_DISK_FAILED`]. A shard that panics: exit [`EXIT_SHARD_PANICKED`].
+//! with a storage error, exit [`EXIT_DISK_FAILED`], which is also how a start ends on a disk that fails. A shard that panics: exit [`EXIT_SHARD_PANICKED`].
 
 use super::admin::{self, NodeFacts};
 use super::banner::{BannerFacts, banner};
@@ -27,7 +27,9 @@ use crate::runtime::mesh::{Mesh, Port};
 use crate::runtime::net::BoundSocket;
 use crate::shard::coordinator::GroupSettings;
 use crate::shard::request::Message;
-use crate::shard::{Advertise, CleanerConfig, Cluster, DoorLimits, Node, Shard, ShardConfig};
+use crate::shard::{
+    Advertise, CleanerConfig, Cluster, DoorLimits, FatalSink, Node, ScrubConfig, Shard, ShardConfig,
+};
 use crate::storage::layout::DataDir;
 use crate::storage::{Error as StorageError, marker, pool};
 use std::net::SocketAddr;
@@ -36,12 +38,12 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Exit status after a failed write or sync (`EX_IOERR` of `sysexits.h`).
-pub const EXIT_DISK_FAILED: i32 = 74;
+/// Exit status after the disk failed, in service or at a start (`EX_IOERR` of `sysexits.h`).
+pub const EXIT_DISK_FAILED: u8 = 74;
 /// Exit status after a panic on a shard thread (`EX_SOFTWARE`).
-pub const EXIT_SHARD_PANICKED: i32 = 70;
+pub const EXIT_SHARD_PANICKED: u8 = 70;
 /// Exit status after a second signal during a graceful stop.
-pub const EXIT_SECOND_SIGNAL: i32 = 130;
+pub const EXIT_SECOND_SIGNAL: u8 = 130;
 
 /// Time shards get to answer pending requests with a storage error before the process exits.
 const FAILED_DISK_GRACE: Duration = Duration::from_millis(200);
@@ -58,7 +60,7 @@ const CORES_FOR_POLLING: usize = 4;
 type Epochs = Arc<crate::base::hash::HashMap<LogId, LeaderEpoch>>;
 
 enum Event {
-    ShardReady(Result<Vec<(LogId, LeaderEpoch)>, String>),
+    ShardReady(Result<Vec<(LogId, LeaderEpoch)>, StorageError>),
     DiskFailed(String),
     ShardEnded(String),
 }
@@ -152,14 +154,14 @@ impl Start<'_> {
             catalog,
             self.data.clone(),
             self.config.log.min_free_bytes.get(),
+            fatal_sink(&events),
         );
         let mut epochs = crate::base::hash::HashMap::default();
         for _ in 0..shards {
             match happened.recv().await {
                 Some(Event::ShardReady(Ok(own))) => epochs.extend(own),
-                Some(Event::ShardReady(Err(problem)) | Event::ShardEnded(problem)) => {
-                    return Err(ServeError::Shard(problem));
-                }
+                Some(Event::ShardReady(Err(error))) => return Err(ServeError::ShardStorage(error)),
+                Some(Event::ShardEnded(problem)) => return Err(ServeError::Shard(problem)),
                 Some(Event::DiskFailed(problem)) => exit_after(EXIT_DISK_FAILED, &problem).await,
                 None => return Err(ServeError::Shard("the shards ended".to_owned())),
             }
@@ -242,6 +244,10 @@ impl Start<'_> {
             _ = interrupt.recv() => exit_after(EXIT_SECOND_SIGNAL, "second signal").await,
             event = happened.recv() => match end_badly(event).await {},
         }
+        // A log that could not be settled was left out of the marker, and this says why.
+        if let Ok(event) = happened.try_recv() {
+            match end_badly(Some(event)).await {}
+        }
         tracing::info!("stopped cleanly");
         Ok(())
     }
@@ -289,7 +295,6 @@ impl Start<'_> {
         pool_found: Vec<(u64, std::path::PathBuf)>,
     ) -> ShardConfig {
         let config = self.config;
-        let events = events.clone();
         ShardConfig {
             id: ShardId::new(index),
             cluster: cluster.clone(),
@@ -322,11 +327,17 @@ impl Start<'_> {
                     .0
                     .map(crate::base::units::ByteSize::get),
             },
+            scrub: ScrubConfig {
+                interval: Some(config.scrub.interval.get()).filter(|interval| !interval.is_zero()),
+                // Each shard has its part of the broker's budget.
+                bytes_per_second: config
+                    .scrub
+                    .bytes_per_second
+                    .0
+                    .map(|bytes| bytes.get().div_ceil(u64::from(cluster.shards.max(1)))),
+            },
             groups: group_settings(&config.group),
-            fatal: Arc::new(move |problem| {
-                // Nobody is left to tell when the control thread has ended.
-                let _ended = events.send(Event::DiskFailed(problem));
-            }),
+            fatal: fatal_sink(events),
         }
     }
 
@@ -354,7 +365,7 @@ impl Start<'_> {
                     shard
                 }
                 Err(error) => {
-                    let _ended = ready.send(Event::ShardReady(Err(error.to_string())));
+                    let _ended = ready.send(Event::ShardReady(Err(error)));
                     return;
                 }
             };
@@ -386,6 +397,15 @@ impl Start<'_> {
     }
 }
 
+/// Tells the control thread that the disk failed.
+fn fatal_sink(events: &mpsc::UnboundedSender<Event>) -> FatalSink {
+    let events = events.clone();
+    Arc::new(move |problem| {
+        // Nobody is left to tell when the control thread has ended.
+        let _ended = events.send(Event::DiskFailed(problem));
+    })
+}
+
 /// Writes the clean-stop marker. Doing without it on a full disk costs a scan at the next start and no record.
 fn write_marker(data: &DataDir, ends: &[marker::CleanEnd]) -> Result<(), StorageError> {
     match marker::write(&data.marker(), ends) {
@@ -400,19 +420,18 @@ fn write_marker(data: &DataDir, ends: &[marker::CleanEnd]) -> Result<(), Storage
 async fn end_badly(event: Option<Event>) -> std::convert::Infallible {
     match event {
         Some(Event::DiskFailed(problem)) => exit_after(EXIT_DISK_FAILED, &problem).await,
-        Some(Event::ShardEnded(problem) | Event::ShardReady(Err(problem))) => {
-            exit_after(EXIT_SHARD_PANICKED, &problem).await
-        }
+        Some(Event::ShardEnded(problem)) => exit_after(EXIT_SHARD_PANICKED, &problem).await,
+        Some(Event::ShardReady(Err(error))) => exit_after(EXIT_SHARD_PANICKED, &error.to_string()).await,
         Some(Event::ShardReady(Ok(_))) | None => exit_after(EXIT_SHARD_PANICKED, "a shard ended").await,
     }
 }
 
-async fn exit_after(status: i32, problem: &str) -> ! {
+async fn exit_after(status: u8, problem: &str) -> ! {
     tracing::error!(status, "{problem}; exiting");
     if status == EXIT_DISK_FAILED {
         tokio::time::sleep(FAILED_DISK_GRACE).await;
     }
-    std::process::exit(status)
+    std::process::exit(status.into())
 }
 
 /// Every listening socket, bound before any shard starts.

@@ -74,6 +74,7 @@ pub struct Catalog {
     default_partitions: u32,
     image: Arc<Image>,
     cluster_id: String,
+    failure: Option<String>,
 }
 
 impl Catalog {
@@ -89,6 +90,7 @@ impl Catalog {
             default_partitions,
             image: Arc::new(Image::default()),
             cluster_id: String::new(),
+            failure: None,
         };
         catalog.cluster_id = catalog.load_or_make_cluster_id()?;
         catalog.image = Arc::new(catalog.load_image(broker)?);
@@ -97,6 +99,12 @@ impl Catalog {
             make_directories(data, &topic.name, topic.partitions)?;
         }
         Ok(catalog)
+    }
+
+    /// How the disk failed under the metadata, if it did: the process must stop.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
     }
 
     /// The topics now.
@@ -179,7 +187,8 @@ impl Catalog {
         let partitions = new.partitions.unwrap_or(self.default_partitions);
         self.check_partitions(partitions, partitions)?;
         topic::check_overrides(&new.configs).map_err(invalid_config)?;
-        make_directories(&self.data, &new.name, partitions).map_err(storage_error)?;
+        self.make_directories(&new.name, partitions)
+            .map_err(storage_error)?;
         let record = TopicRecord {
             id: entropy::uuid(),
             partitions,
@@ -189,7 +198,7 @@ impl Catalog {
         let txn = Txn::new()
             .expect(&*key, Expected::Absent)
             .put(&*key, to_json(&record));
-        self.store.commit(txn).map_err(store_error)?;
+        self.commit(txn).map_err(store_error)?;
         Ok(self.put(&new.name, &record))
     }
 
@@ -207,7 +216,7 @@ impl Catalog {
             return Err(ControlError::InvalidPartitions(message));
         }
         self.check_partitions(partitions, partitions - topic.partitions)?;
-        make_directories(&self.data, name, partitions).map_err(storage_error)?;
+        self.make_directories(name, partitions).map_err(storage_error)?;
         self.replace(&topic, partitions, topic.overrides.clone())
     }
 
@@ -267,7 +276,7 @@ impl Catalog {
             configs: configs.clone(),
         });
         let txn = Txn::new().put(broker_configs_key(scope), record);
-        self.store.commit(txn).map_err(store_error)?;
+        self.commit(txn).map_err(store_error)?;
         let mut image = Image::clone(&self.image);
         image.set_broker(Arc::new(BrokerConfig::clone(image.broker()).with(scope, configs)));
         self.set_image(image);
@@ -286,7 +295,7 @@ impl Catalog {
         let txn = Txn::new()
             .delete(format!("topics/{name}"))
             .put(format!("deleting/{}", topic.id), tombstone);
-        self.store.commit(txn).map_err(store_error)?;
+        self.commit(txn).map_err(store_error)?;
         let mut image = Image::clone(&self.image);
         image.remove(name);
         self.set_image(image);
@@ -297,7 +306,12 @@ impl Catalog {
     ///
     /// # Errors
     /// The file system's.
-    pub fn move_to_trash(&self, name: &str, id: TopicId) -> Result<(), storage::Error> {
+    pub fn move_to_trash(&mut self, name: &str, id: TopicId) -> Result<(), storage::Error> {
+        let moved = self.rename_to_trash(name, id);
+        self.judge(moved)
+    }
+
+    fn rename_to_trash(&self, name: &str, id: TopicId) -> Result<(), storage::Error> {
         let (from, to) = (self.data.topic(name), self.data.trashed(id));
         match fs::rename(&from, &to) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -318,11 +332,12 @@ impl Catalog {
         let path = self.data.trashed(id);
         match fs::remove_directory_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(storage::Error::io("remove", &path)(error).into());
+                let failed = storage::Error::io("remove", &path)(error);
+                self.judge(Err(failed))?;
             }
             _ => {}
         }
-        self.store.commit(Txn::new().delete(format!("deleting/{id}")))?;
+        self.commit(Txn::new().delete(format!("deleting/{id}")))?;
         Ok(())
     }
 
@@ -341,7 +356,7 @@ impl Catalog {
         };
         let end = next + PRODUCER_ID_BLOCK;
         let txn = Txn::new().put(PRODUCER_IDS_KEY, to_json(&ProducerIdsRecord { next: end }));
-        self.store.commit(txn).map_err(store_error)?;
+        self.commit(txn).map_err(store_error)?;
         Ok(next..end)
     }
 
@@ -373,6 +388,29 @@ impl Catalog {
         Ok(())
     }
 
+    fn commit(&mut self, txn: Txn) -> Result<(), meta_store::Error> {
+        let done = self.store.commit(txn);
+        done.map(drop).inspect_err(|error| {
+            if self.store.is_poisoned() {
+                self.failure.get_or_insert_with(|| error.to_string());
+            }
+        })
+    }
+
+    fn make_directories(&mut self, name: &str, partitions: u32) -> Result<(), storage::Error> {
+        let made = make_directories(&self.data, name, partitions);
+        self.judge(made)
+    }
+
+    /// Remembers a failure of the disk.
+    fn judge<T>(&mut self, done: Result<T, storage::Error>) -> Result<T, storage::Error> {
+        done.inspect_err(|error| {
+            if error.is_failure() {
+                self.failure.get_or_insert_with(|| error.to_string());
+            }
+        })
+    }
+
     fn replace(
         &mut self,
         topic: &Topic,
@@ -385,7 +423,7 @@ impl Catalog {
             configs,
         };
         let txn = Txn::new().put(format!("topics/{}", topic.name), to_json(&record));
-        self.store.commit(txn).map_err(store_error)?;
+        self.commit(txn).map_err(store_error)?;
         Ok(self.put(&topic.name, &record))
     }
 
@@ -403,6 +441,21 @@ impl Catalog {
     }
 }
 
+/// The topics that `store` knows: name, id and number of partitions.
+///
+/// # Errors
+/// `Invalid` for a record that no version of this program wrote.
+pub fn topics_in(store: &impl MetaStore) -> Result<Vec<(String, TopicId, u32)>, CatalogError> {
+    let records = store.range("topics/");
+    records
+        .map(|(key, item)| {
+            let record: TopicRecord = parse(key, &item.value)?;
+            let id = TopicId::new(record.id.into_bytes());
+            Ok((key["topics/".len()..].to_owned(), id, record.partitions))
+        })
+        .collect()
+}
+
 /// Why the catalogue cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
@@ -415,6 +468,18 @@ pub enum CatalogError {
     /// A record no version of this program wrote.
     #[error("the metadata record {0:?} cannot be read")]
     Invalid(String),
+}
+
+impl CatalogError {
+    /// Whether the disk failed, which is final.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_failure(),
+            Self::Storage(error) => error.is_failure(),
+            Self::Invalid(_) => false,
+        }
+    }
 }
 
 fn make_directories(data: &DataDir, name: &str, partitions: u32) -> Result<(), storage::Error> {

@@ -9,8 +9,8 @@ use crate::base::hash::HashMap;
 use crate::runtime::control_tasks;
 use crate::runtime::fs;
 use crate::runtime::mesh::{Envelope, Peer, Port};
-use crate::shard::ShardStats;
 use crate::shard::request::{Body, ControlError, ControlReply, ControlRequest, Message};
+use crate::shard::{FatalSink, ShardStats};
 use crate::storage::layout::DataDir;
 use crate::storage::marker::CleanEnd;
 use std::cell::{Cell, RefCell};
@@ -40,6 +40,7 @@ pub struct Control {
     disk_full: Cell<bool>,
     free_bytes: Cell<u64>,
     stopping: Cell<bool>,
+    fatal: FatalSink,
 }
 
 impl std::fmt::Debug for Control {
@@ -58,6 +59,7 @@ impl Control {
         catalog: Catalog,
         data: DataDir,
         min_free_bytes: u64,
+        fatal: FatalSink,
     ) -> Rc<Self> {
         let control = Rc::new(Self {
             port: Rc::new(port),
@@ -70,6 +72,7 @@ impl Control {
             disk_full: Cell::new(false),
             free_bytes: Cell::new(0),
             stopping: Cell::new(false),
+            fatal,
         });
         control_tasks::spawn(Rc::clone(&control).receive());
         control_tasks::spawn(Rc::clone(&control).watch_free_space());
@@ -119,6 +122,23 @@ impl Control {
             return Err(ControlError::Stopping);
         }
         let mut catalog = self.catalog.lock().await;
+        let done = self.change(&mut catalog, request).await;
+        self.judge(&catalog);
+        done
+    }
+
+    /// A disk that failed under the metadata is the end of the process: nobody knows what of the last change survives.
+    fn judge(&self, catalog: &Catalog) {
+        if let Some(problem) = catalog.failure() {
+            (self.fatal)(problem.to_owned());
+        }
+    }
+
+    async fn change(
+        self: &Rc<Self>,
+        catalog: &mut Catalog,
+        request: ControlRequest,
+    ) -> Result<ControlReply, ControlError> {
         let topic = match request {
             ControlRequest::ProducerIds => return catalog.producer_ids().map(ControlReply::ProducerIds),
             ControlRequest::CreateTopic(new) => catalog.create(&new)?,
@@ -129,14 +149,14 @@ impl Control {
                 let before = catalog.image();
                 let reply = catalog.alter(&request)?;
                 if !Arc::ptr_eq(&before, &catalog.image()) {
-                    self.publish(&catalog).await;
+                    self.publish(catalog).await;
                     tracing::info!(resource = ?request.resource, change = ?request.alteration, "configuration changed");
                 }
                 return Ok(reply);
             }
             ControlRequest::DeleteTopic(name) => {
                 let topic = catalog.delete(&name)?;
-                self.publish(&catalog).await;
+                self.publish(catalog).await;
                 catalog
                     .move_to_trash(&topic.name, topic.id)
                     .map_err(|error| ControlError::Storage(error.to_string()))?;
@@ -145,7 +165,7 @@ impl Control {
                 return Ok(ControlReply::Topic(topic));
             }
         };
-        self.publish(&catalog).await;
+        self.publish(catalog).await;
         tracing::info!(topic = %topic.name, id = %topic.id, partitions = topic.partitions, "topic metadata changed");
         Ok(ControlReply::Topic(topic))
     }
@@ -162,8 +182,10 @@ impl Control {
             let path = control.data.trashed(id);
             // What is left is removed with the tombstone below, or at the next start.
             let _left = control_tasks::blocking(move || fs::remove_directory_all(&path)).await;
-            if let Err(error) = control.catalog.lock().await.empty_trash(id) {
+            let mut catalog = control.catalog.lock().await;
+            if let Err(error) = catalog.empty_trash(id) {
                 tracing::warn!(%error, %id, "cannot remove a deleted topic's files; the next start tries again");
+                control.judge(&catalog);
             }
         });
     }

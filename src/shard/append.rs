@@ -281,10 +281,14 @@ impl Shard {
                 last_offset: Offset::new(appended.end.get() - 1),
                 timestamp: if stamps { now } else { batch.max_timestamp() },
             };
-            partition
-                .producers
-                .borrow_mut()
-                .record(producer, record_count, placement, now);
+            let mut producers = partition.producers.borrow_mut();
+            let known = producers.len();
+            producers.record(producer, record_count, placement, now);
+            let is_new = producers.len() > known;
+            drop(producers);
+            if is_new {
+                self.note_producer();
+            }
         }
         if author == Author::Client {
             count(&self.probe.records_produced, u64::from(record_count));

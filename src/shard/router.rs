@@ -15,9 +15,9 @@ use super::watch::{RemoteHold, Watch};
 use super::{Shard, count};
 use crate::base::hash::HashMap;
 use crate::base::{LogId, Offset, ProducerId, ShardId};
-use crate::runtime::clock;
 use crate::runtime::local::OneShot;
 use crate::runtime::mesh::Peer;
+use crate::runtime::{clock, executor};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -247,6 +247,10 @@ impl Shard {
     ) -> Vec<Result<OffsetAnswer, ReadFailure>> {
         let mut answers = Vec::with_capacity(queries.len());
         for (log, query) in queries {
+            if matches!(query, OffsetQuery::AtTime(_) | OffsetQuery::MaxTimestamp) {
+                // A search reads and may decompress: others get their turn before it.
+                executor::yield_now().await;
+            }
             answers.push(self.offset_query(log, query).await);
         }
         answers

@@ -169,7 +169,7 @@ impl Shard {
         };
         if let Some(summary) = active {
             if let Err(error) = self.write_index(partition, &summary).await {
-                tracing::warn!(%error, log = %partition.id, "cannot write an index file; the next start scans the log");
+                self.upkeep_failed("write an index file in", &partition.directory, &error);
                 return None;
             }
             partition.log.borrow_mut().index_written(summary.base);

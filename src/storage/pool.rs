@@ -11,7 +11,7 @@
 //! ```
 //! **Invariant:** a `.seg` file is as long as its name says and every byte of it is allocated. One shard owns each file.
 
-use super::error::Error;
+use super::error::{Error, is_failure};
 use crate::base::hash::{HashMap, HashSet};
 use crate::runtime::buffer::{Arena, Chunk, ChunkClass};
 use crate::runtime::disk::{DiskRing, File, OpenMode, Piece, WriteSync};
@@ -51,8 +51,8 @@ struct Inner {
 }
 
 impl Pool {
-    /// Starts the pool with the files `found` (see [`scan_directory`]) and its filling task. Keeps up to `depth` files of
-    /// each size in use.
+    /// The pool with the files `found` (see [`scan_directory`]). Up to `depth` files of each size in use are kept ready, once
+    /// somebody runs [`keep_filled`](Self::keep_filled).
     #[must_use]
     pub fn start(
         directory: PathBuf,
@@ -69,7 +69,7 @@ impl Pool {
         for (size, path) in found {
             ready.entry(size).or_default().push(path);
         }
-        let pool = Self(Rc::new(Inner {
+        Self(Rc::new(Inner {
             directory,
             disk,
             zeros,
@@ -78,9 +78,7 @@ impl Pool {
             wanted: RefCell::new(VecDeque::new()),
             work: Notify::default(),
             paused: Cell::new(false),
-        }));
-        executor::spawn(pool.clone().fill_wanted());
-        pool
+        }))
     }
 
     /// Asks for `depth` files of `size` to be made ready.
@@ -161,7 +159,9 @@ impl Pool {
         Ok(path)
     }
 
-    async fn fill_wanted(self) {
+    /// Fills what is asked for, for as long as the disk works; ends with the error by which it failed. A file that cannot be
+    /// had for another reason is given up, and logs get reserved ones.
+    pub async fn keep_filled(self) -> io::Error {
         loop {
             let next = if self.0.paused.get() {
                 None
@@ -176,6 +176,7 @@ impl Pool {
             if have < self.0.depth {
                 match self.fill(size).await {
                     Ok(path) => self.0.ready.borrow_mut().entry(size).or_default().push(path),
+                    Err(error) if is_failure(&error) => return error,
                     Err(error) => {
                         tracing::warn!(%error, size, "cannot fill a segment for the pool; segments will be reserved only");
                         self.0.wanted.borrow_mut().pop_front();

@@ -51,6 +51,48 @@ pub(super) trait Disk {
     fn remove_temporary(&mut self) -> io::Result<()>;
 }
 
+/// A directory that is looked at and stays as it is: what would change it is passed over where the store can go on without,
+/// and refused where not.
+pub(super) struct Looking(pub(super) PathBuf);
+
+impl Disk for Looking {
+    fn place(&self) -> String {
+        self.0.display().to_string()
+    }
+
+    fn read(&mut self, name: Name) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(&self.0.join(name.file_name())) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn append_journal(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn truncate_journal(&mut self, _len: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_temporary(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn publish_temporary(&mut self, _name: Name) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove_temporary(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A directory of the file system.
 pub(super) struct Directory {
     path: PathBuf,

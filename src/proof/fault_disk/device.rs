@@ -132,7 +132,18 @@ pub(super) struct Device {
     next: u64,
     powered: bool,
     faults: [Option<Fault>; 3],
+    planned: Option<PlannedCut>,
+    last_cut: Option<Cut>,
     counters: Counters,
+}
+
+/// A cut that comes by itself.
+#[derive(Debug)]
+struct PlannedCut {
+    /// Writes and flushes that are still carried out.
+    left: u64,
+    seed: u64,
+    mode: CutMode,
 }
 
 impl Device {
@@ -146,6 +157,8 @@ impl Device {
             next: 0,
             powered: true,
             faults: [None, None, None],
+            planned: None,
+            last_cut: None,
             counters: Counters::default(),
         }
     }
@@ -191,7 +204,12 @@ impl Device {
         self.counters.written_bytes += length(data);
         self.counters.pending_bytes += length(data);
         self.counters.pending_bytes_max = self.counters.pending_bytes_max.max(self.counters.pending_bytes);
-        Ok(ticket)
+        // A write that the cut comes in the middle of is pending, too: it may be torn.
+        if self.planned_cut_comes() {
+            Err(Failed)
+        } else {
+            Ok(ticket)
+        }
     }
 
     /// The write is about to be answered; fails if the power went meanwhile.
@@ -212,7 +230,7 @@ impl Device {
 
     /// Carries a flush out. If it is to fail, the writes it covers are gone: from now on reads give what was there before.
     pub(super) fn flush(&mut self, flush: &Flush) -> Result<(), Failed> {
-        if !self.powered {
+        if !self.powered || self.planned_cut_comes() {
             return Err(Failed);
         }
         let taken: Vec<Pending> = flush
@@ -263,12 +281,42 @@ impl Device {
         self.counters.pending_bytes = 0;
         self.forget_cache();
         self.powered = false;
+        self.planned = None;
+        self.last_cut = Some(cut);
         cut
     }
 
-    /// The power is back; what is durable is what there is, and no error is armed.
+    /// Plans a cut in the middle of the first write or flush after `requests` more of them.
+    pub(super) fn cut_after(&mut self, requests: u64, seed: u64, mode: CutMode) {
+        self.planned = Some(PlannedCut {
+            left: requests,
+            seed,
+            mode,
+        });
+    }
+
+    /// What the last cut did.
+    pub(super) const fn last_cut(&self) -> Option<Cut> {
+        self.last_cut
+    }
+
+    fn planned_cut_comes(&mut self) -> bool {
+        let Some(planned) = &mut self.planned else {
+            return false;
+        };
+        if planned.left > 0 {
+            planned.left -= 1;
+            return false;
+        }
+        let (seed, mode) = (planned.seed, planned.mode);
+        self.cut(seed, mode);
+        true
+    }
+
+    /// The power is back; what is durable is what there is, and neither error nor cut is to come.
     pub(super) fn power_on(&mut self) {
         self.powered = true;
+        self.planned = None;
         self.faults = [None, None, None];
     }
 
@@ -431,6 +479,26 @@ mod tests {
         assert!(bytes.chunks(SECTOR).all(whole), "a sector is never torn");
         assert_eq!(after(3), (cut, bytes));
         assert_ne!(after(3), after(4));
+    }
+
+    #[test]
+    fn a_planned_cut_comes_in_the_middle_of_a_request() {
+        let mut device = Device::new(BYTES);
+        device.cut_after(2, 1, CutMode::LoseAll);
+        write(&mut device, 0, 1, 512);
+        flush(&mut device).unwrap();
+        assert_eq!(device.write(512, &[2; 512]), Err(Failed));
+        let lost = Cut {
+            lost: 1,
+            ..Cut::default()
+        };
+        assert_eq!((device.is_powered(), device.last_cut()), (false, Some(lost)));
+        device.power_on();
+        device.cut_after(1, 1, CutMode::LoseAll);
+        write(&mut device, 512, 3, 512);
+        assert_eq!(flush(&mut device), Err(Failed), "the flush is not carried out");
+        device.power_on();
+        assert_eq!(device.read(0, 1024).unwrap(), [[1; 512], [0; 512]].concat());
     }
 
     #[test]

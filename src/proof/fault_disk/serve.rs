@@ -93,9 +93,7 @@ impl Disk {
     pub(super) fn with_held_answered<T>(&self, cut: impl FnOnce(&mut Device) -> T) -> T {
         let mut state = self.lock();
         let result = cut(&mut state.device);
-        while let Some(held) = state.held.pop_front() {
-            held.request.give(&mut state.device);
-        }
+        state.answer_all();
         result
     }
 
@@ -110,6 +108,7 @@ impl Disk {
                 Some(Duration::ZERO) => {
                     let held = state.held.pop_front().expect("the first was just looked at");
                     held.request.give(&mut state.device);
+                    state.settle();
                     state
                 }
                 Some(wait) => {
@@ -119,13 +118,25 @@ impl Disk {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
-        while let Some(held) = state.held.pop_front() {
-            held.request.give(&mut state.device);
-        }
+        state.answer_all();
     }
 }
 
 impl State {
+    /// Answers everything that is held back.
+    fn answer_all(&mut self) {
+        while let Some(held) = self.held.pop_front() {
+            held.request.give(&mut self.device);
+        }
+    }
+
+    /// After a request: if the power went in the middle of it, nobody waits any longer.
+    fn settle(&mut self) {
+        if !self.device.is_powered() {
+            self.answer_all();
+        }
+    }
+
     /// Answers now or holds the answer back.
     fn answer(&mut self, request: Answer) {
         // Without power everything fails, and fails at once.
@@ -322,6 +333,7 @@ impl Filesystem for Files {
             Ok(ticket) => state.answer(Answer::Write(reply, ticket, length)),
             Err(_) => reply.error(Errno::EIO),
         }
+        state.settle();
         drop(state);
         self.0.changed.notify_all();
     }
@@ -337,6 +349,7 @@ impl Filesystem for Files {
         let mut state = self.0.lock();
         let flush = state.device.flush_arrives();
         state.answer(Answer::Flush(reply, flush));
+        state.settle();
         drop(state);
         self.0.changed.notify_all();
     }
