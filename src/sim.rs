@@ -30,6 +30,7 @@ mod nemesis;
 mod operator;
 mod producer;
 mod reader;
+mod rot;
 mod scenario;
 #[cfg(test)]
 mod tests;

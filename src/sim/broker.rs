@@ -33,7 +33,9 @@ use crate::server::catalog::{Catalog, make_places};
 use crate::server::control::Control;
 use crate::shard::coordinator::GroupSettings;
 use crate::shard::request::Message;
-use crate::shard::{Advertise, CleanerConfig, Cluster, DoorLimits, Node, Shard, ShardConfig};
+use crate::shard::{
+    Advertise, CleanerConfig, Cluster, DoorLimits, FatalSink, Node, ScrubConfig, Shard, ShardConfig,
+};
 use crate::storage::layout::DataDir;
 use crate::storage::marker::CleanEnd;
 use crate::storage::{marker, pool};
@@ -267,6 +269,7 @@ impl Boot {
             catalog,
             data.clone(),
             self.setup.min_free_bytes,
+            fatal_sink(&fatal),
         );
         let mut epochs = HashMap::default();
         for (ready, _) in &starters {
@@ -310,7 +313,6 @@ impl Boot {
         data: &DataDir,
         fatal: &mpsc::UnboundedSender<String>,
     ) -> ShardConfig {
-        let fatal = fatal.clone();
         let memory_bytes = self.setup.memory_bytes;
         ShardConfig {
             id: ShardId::new(index),
@@ -338,10 +340,11 @@ impl Boot {
                 bytes_per_second: None,
             },
             groups: group_settings(),
-            fatal: Arc::new(move |problem| {
-                // Nobody is left to tell when the control thread has ended.
-                let _ended = fatal.send(problem);
-            }),
+            scrub: ScrubConfig {
+                interval: Some(self.setup.cleaner_check),
+                bytes_per_second: Some(8 << 20),
+            },
+            fatal: fatal_sink(fatal),
         }
     }
 
@@ -384,6 +387,14 @@ fn write_marker(data: &DataDir, ends: &[CleanEnd]) -> Result<(), String> {
         Err(error) if error.is_full() => Ok(()),
         written => written.map_err(said),
     }
+}
+
+fn fatal_sink(fatal: &mpsc::UnboundedSender<String>) -> FatalSink {
+    let fatal = fatal.clone();
+    Arc::new(move |problem| {
+        // Nobody is left to tell when the process has ended.
+        let _ended = fatal.send(problem);
+    })
 }
 
 fn group_settings() -> GroupSettings {

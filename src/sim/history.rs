@@ -390,6 +390,17 @@ impl LogStory {
         self.damaged.iter().any(|range| range.contains(&offset))
     }
 
+    /// Where the damage at this offset ends, if there is some.
+    pub(super) fn damage_end(&self, offset: u64) -> Option<u64> {
+        let there = self.damaged.iter().filter(|range| range.contains(&offset));
+        there.map(|range| range.end).max()
+    }
+
+    /// Whether the disk was made to damage any of it.
+    pub(super) fn has_damage(&self) -> bool {
+        !self.damaged.is_empty()
+    }
+
     fn is_damaged_above(&self, end: u64) -> bool {
         self.damaged.iter().any(|range| range.end > end)
     }

@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Stall,
     ClockJump,
     Reshard,
+    /// A bit of a segment turns. In runs of its own only: what it takes away is told apart from what is lost.
+    Rot,
 }
 
 impl Kind {
@@ -66,6 +68,7 @@ impl Kind {
             Self::Stall => "stalls",
             Self::ClockJump => "clock jumps",
             Self::Reshard => "other numbers of shards",
+            Self::Rot => "rotten frames",
         }
     }
 }
@@ -92,7 +95,18 @@ pub(super) struct Plague {
 
 impl Plague {
     pub(super) fn draw(dice: &mut Random, profile: Profile) -> Self {
-        let known: Vec<Kind> = Kind::ALL.into_iter().filter(|_| dice.one_in(2)).collect();
+        let all: &[Kind] = match profile {
+            Profile::Rot => &[
+                Kind::Rot,
+                Kind::Rot,
+                Kind::Kill,
+                Kind::PowerCut,
+                Kind::CleanStop,
+                Kind::Reshard,
+            ],
+            _ => &Kind::ALL,
+        };
+        let known: Vec<Kind> = all.iter().copied().filter(|_| dice.one_in(2)).collect();
         let known = if known.is_empty() {
             vec![Kind::PowerCut]
         } else {

@@ -450,7 +450,9 @@ impl Producer {
         });
         match error {
             Some(ErrorCode::OutOfOrderSequenceNumber) if leads => {
-                if self.book.topic(topic).nature.relaxed {
+                // A log that lost a batch to rot does not know the sequence behind it.
+                let damaged = self.book.story(topic, partition, |story| Ok(story.has_damage()));
+                if damaged || self.book.topic(topic).nature.relaxed {
                     self.begin_anew();
                     return Err(Ended::Broken);
                 }

@@ -267,6 +267,12 @@ impl Reader {
                     Some(ErrorCode::OffsetOutOfRange) => {
                         self.out_of_range(link, index, floor).await?;
                     }
+                    Some(ErrorCode::KafkaStorageError)
+                        if skip_damage(&self.book, key, position.next).is_some() =>
+                    {
+                        let past = skip_damage(&self.book, key, position.next);
+                        self.positions[index].next = past.unwrap_or_default();
+                    }
                     Some(error) if error.is_retriable() => executor::sleep(RETRY_PAUSE).await,
                     other => self.book.break_rule(
                         Rule::AnswersMakeSense,
@@ -304,6 +310,15 @@ pub(super) fn told<T>(book: &Book, outcome: io::Result<T>) -> io::Result<T> {
         book.break_rule(Rule::AnswersMakeSense, error);
     }
     outcome
+}
+
+/// Where to read on after a refusal, if the disk was made to damage what is there.
+fn skip_damage(book: &Book, key: (TopicKey, i32), next: u64) -> Option<u64> {
+    let past = book.story(key.0, key.1, |story| Ok(story.damage_end(next)));
+    if past.is_some() {
+        book.mark("damage was refused", 1);
+    }
+    past
 }
 
 fn tell_bounds(book: &Book, key: (TopicKey, i32), (start, end): (i64, i64), floor: Floor) {
@@ -477,6 +492,7 @@ pub(super) async fn read_some(
             let (start, _) = list_offsets(book, link, key).await?;
             return if start > from { Ok(start) } else { Err(Broken) };
         }
+        Some(ErrorCode::KafkaStorageError) => return skip_damage(book, key, from).ok_or(Broken),
         _ => return Err(Broken),
     }
     tell_bounds(book, key, (part.log_start_offset, part.high_watermark), floor);
@@ -531,11 +547,8 @@ pub(super) async fn read_whole(book: &Rc<Book>, link: &mut Link, key: (TopicKey,
                 }
                 next = reached;
             }
-            Some(ErrorCode::KafkaStorageError)
-                if book.story(key.0, key.1, |story| Ok(story.is_damaged(next))) =>
-            {
-                book.mark("damage was refused", 1);
-                next += 1;
+            Some(ErrorCode::KafkaStorageError) if skip_damage(book, key, next).is_some() => {
+                next = skip_damage(book, key, next).unwrap_or(end);
             }
             other => {
                 book.break_rule(

@@ -25,6 +25,7 @@ use super::nemesis::{Kind, Plague, Trouble};
 use super::operator;
 use super::producer::Producer;
 use super::reader::{Reader, read_whole};
+use super::rot;
 use crate::runtime::disk::WriteSync;
 use crate::runtime::executor;
 use crate::runtime::sim::{Bug, DiskFaults, DiskLies, NetFaults, Random, World};
@@ -57,6 +58,8 @@ pub(super) enum Profile {
     Large,
     /// Small, with consumer groups.
     Groups,
+    /// Small, and what is on the disk rots.
+    Rot,
 }
 
 /// Bounds of what is drawn.
@@ -74,7 +77,7 @@ pub(super) struct Size {
 impl Profile {
     pub(super) const fn size(self) -> Size {
         match self {
-            Self::Small => Size {
+            Self::Small | Self::Rot => Size {
                 topics: 2,
                 producers: 2,
                 readers: 1,
@@ -115,6 +118,7 @@ impl Profile {
             "medium" => Some(Self::Medium),
             "large" => Some(Self::Large),
             "groups" => Some(Self::Groups),
+            "rot" => Some(Self::Rot),
             _ => None,
         }
     }
@@ -531,6 +535,17 @@ impl Run {
             Kind::Stall => {
                 let thread = u16::try_from(choice % (u64::from(self.setup.shards) + 1)).expect("few");
                 self.broker.stall(thread, lasts);
+                self.pass(lasts);
+            }
+            Kind::Rot => {
+                if let Some((key, range)) = rot::rot(&self.world, choice) {
+                    self.book.say(|| format!("{key:?} rots in {range:?}"));
+                    self.book.story(key.0, key.1, |story| {
+                        story.damage(range);
+                        story.forgets_producers();
+                        Ok(())
+                    });
+                }
                 self.pass(lasts);
             }
             Kind::ClockJump => {
