@@ -257,16 +257,26 @@ impl Stream {
     /// # Errors
     /// The connection's.
     pub async fn wait_for_bytes(&self, bytes: usize) -> io::Result<()> {
-        let _reset = LowWater::set(&self.fd, bytes)?;
-        wait_until(&self.fd, libc::POLLIN).await
+        let socket = match &self.socket {
+            Socket::Fd(fd) => fd,
+            #[cfg(test)]
+            Socket::Sim(socket) => return socket.wait_for_bytes(bytes).await,
+        };
+        let _reset = LowWater::set(socket, bytes)?;
+        wait_until(socket, libc::POLLIN).await
     }
 
     /// Bytes written that the peer's kernel has not taken; 0 where nobody can say.
     #[must_use]
     pub fn bytes_under_way(&self) -> usize {
+        let socket = match &self.socket {
+            Socket::Fd(fd) => fd,
+            #[cfg(test)]
+            Socket::Sim(socket) => return socket.bytes_under_way(),
+        };
         let mut bytes: libc::c_int = 0;
         // SAFETY: the request stores one int where it is told to, which is a live local.
-        let asked = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
         match asked {
             0 => usize::try_from(bytes).unwrap_or(0),
             _ => 0,
