@@ -9,6 +9,8 @@
 //! locally or put into the ring of its owner. An ack leaves only after the owner saw the durable end pass the batch.
 
 mod append;
+#[cfg(test)]
+pub(crate) mod audit;
 mod cleaner;
 pub mod coordinator;
 mod housekeeping;

@@ -28,6 +28,7 @@ const FLOORS: [(&str, usize); 14] = [
     ("proof", 7),
     ("fuzzing", 8),
     ("cli", 8),
+    ("sim", 8),
     ("bin", 9),
 ];
 

@@ -204,13 +204,12 @@ impl Shard {
         Watch { state, remote: hold }
     }
 
-    /// Registers `state` with partitions of this shard, firing it at once if there is something to see.
+    /// Registers `state` with partitions of this shard, firing it at once if there is something to see. Of a partition whose
+    /// disk failed there is nothing more to see: who fired for it would have readers look again and again without a pause,
+    /// and nobody else would get a turn.
     pub(crate) fn watch_parts(&self, parts: &[(LogId, Offset)], state: &Rc<WatchState>) {
         for (log, offset) in parts {
-            match self
-                .partition(*log)
-                .filter(|partition| !partition.closed.get() && !partition.failed.get())
-            {
+            match self.partition(*log).filter(|partition| !partition.closed.get()) {
                 Some(partition) if partition.log.borrow().visible() <= *offset => partition.watch(state),
                 _ => state.fire(),
             }
