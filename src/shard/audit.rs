@@ -2,7 +2,6 @@
 
 use super::Shard;
 use crate::base::{LeaderEpoch, LogId, Offset};
-use crate::runtime::local::Budget;
 
 /// A log in numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,18 +47,20 @@ impl Shard {
 
     /// Memory in use and memory there is, by budget.
     pub(crate) fn audit_memory(&self) -> [(&'static str, usize, usize); 3] {
-        let used = |budget: &Budget| budget.limit().wrapping_sub(budget.available());
+        // Wrapping: a budget that was given back more than it has counts as overdrawn.
+        let used = |limit: usize, available: usize| limit.wrapping_sub(available);
+        let (requests, responses) = (&self.request_budget, &self.response_budget);
         [
             ("buffers", self.arena.used_bytes(), self.arena.len_bytes()),
             (
                 "requests",
-                used(&self.request_budget),
-                self.request_budget.limit(),
+                used(requests.limit(), requests.available()),
+                requests.limit(),
             ),
             (
                 "responses",
-                used(&self.response_budget),
-                self.response_budget.limit(),
+                used(responses.limit(), responses.available()),
+                responses.limit(),
             ),
         ]
     }

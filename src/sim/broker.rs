@@ -47,7 +47,7 @@ pub(super) const DATA_DIR: &str = "/corelog";
 const FAILED_DISK_GRACE: Duration = Duration::from_millis(200);
 
 /// Status of a start that failed.
-pub(super) const EXIT_START_FAILED: i32 = 1;
+pub(super) const EXIT_START_FAILED: u8 = 1;
 
 /// How a broker is set up; what may change from start to start.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +87,7 @@ pub(super) enum State {
     /// A stop was asked for.
     Stopping,
     /// Ended by itself, with this status.
-    Ended(i32, String),
+    Ended(u8, String),
 }
 
 /// A run of the broker.
