@@ -1,3 +1,4 @@
+//! The fuzzer of `corelog::fuzzing::compression`, where what must hold is said.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| corelog::fuzzing::compression(data));
