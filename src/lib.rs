@@ -23,5 +23,7 @@ pub mod runtime;
 pub mod server;
 #[cfg(feature = "server")]
 pub mod shard;
+#[cfg(all(test, feature = "server"))]
+mod sim;
 #[cfg(feature = "server")]
 pub mod storage;

@@ -5,7 +5,7 @@
 //!
 //! **Invariants.** Wire types stop here: nothing below this room knows what an API key or an error code is.
 //! One protocol never sees another; what they share lives below, in the broker room, or beside them: [`door`] accepts
-//! connections for any of them and `delivery` writes to peers that may not read. Codecs do no I/O, read no
+//! connections for any of them, `memory` says who waits for it and how, and `delivery` writes to peers that may not read. Codecs do no I/O, read no
 //! clock and know no thread, so any shard (or a client tool, or a fuzzer) may run them; sessions and handlers run on
 //! the shard whose connection it is.
 //!
@@ -17,4 +17,6 @@ mod delivery;
 pub mod door;
 #[cfg(feature = "server")]
 pub mod kafka;
+#[cfg(feature = "server")]
+mod memory;
 pub mod native;

@@ -9,6 +9,8 @@
 //! locally or put into the ring of its owner. An ack leaves only after the owner saw the durable end pass the batch.
 
 mod append;
+#[cfg(test)]
+pub(crate) mod audit;
 mod cleaner;
 pub mod coordinator;
 mod housekeeping;
@@ -17,9 +19,12 @@ mod mailbox;
 pub mod numbers;
 mod offsets;
 mod partition;
+mod producers;
 mod reader;
 pub mod request;
+mod request_budget;
 pub mod router;
+mod scrub;
 pub mod stages;
 mod topics;
 mod trim;
@@ -29,6 +34,8 @@ mod writer;
 pub use append::PendingProduce;
 pub use cleaner::CleanerConfig;
 pub use mailbox::ShardStats;
+pub use request_budget::RequestBudget;
+pub use scrub::ScrubConfig;
 
 use crate::base::hash::HashMap;
 use crate::base::{LeaderEpoch, LogId, ShardId};
@@ -162,6 +169,12 @@ pub struct Probe {
     pub compaction_removed_records: Cell<u64>,
     /// How long its last pass took, in milliseconds.
     pub compaction_last_ms: Cell<u64>,
+    /// Bytes the scrub read.
+    pub scrub_bytes: Cell<u64>,
+    /// Passes of the scrub over all logs that ended.
+    pub scrub_passes: Cell<u64>,
+    /// Damaged ranges the scrub found.
+    pub scrub_damaged: Cell<u64>,
     /// Where the time of batches and reads goes.
     pub stages: stages::StageLedger,
     /// From a complete Produce frame to its answer handed to the socket, durability included.
@@ -234,6 +247,8 @@ pub struct ShardConfig {
     pub producer_expiration: Duration,
     /// Bounds of the cleaner.
     pub cleaner: CleanerConfig,
+    /// When and how fast sealed segments are read again.
+    pub scrub: ScrubConfig,
     /// What there is to know about groups.
     pub groups: coordinator::GroupSettings,
     /// Whom to tell when the disk failed.
@@ -256,6 +271,9 @@ pub struct Shard {
     data: DataDir,
     write_sync: WriteSync,
     producer_expiration: Duration,
+    /// Idempotent producers in all logs, and how many may be.
+    producers_known: Cell<usize>,
+    producers_max: usize,
     retention_check_interval: Duration,
     fatal: FatalSink,
     arena: Arena,
@@ -266,7 +284,7 @@ pub struct Shard {
     outbox: Rc<watch::Outbox>,
     image: RefCell<Arc<Image>>,
     partitions: RefCell<HashMap<LogId, Rc<Partition>>>,
-    request_budget: Budget,
+    request_budget: RequestBudget,
     response_budget: Budget,
     probe: Probe,
     stopping: Cell<bool>,
@@ -289,6 +307,8 @@ pub struct Shard {
     cold: reader::ColdReads,
     cleaner: CleanerConfig,
     pace: cleaner::Pace,
+    scrub: ScrubConfig,
+    scrub_pace: cleaner::Pace,
     producer_ids: RefCell<std::ops::Range<i64>>,
     groups: coordinator::Groups,
     /// Leader epochs of all logs of the broker that are led with another epoch than the first.
@@ -334,9 +354,13 @@ impl Shard {
             data: config.data,
             write_sync: config.write_sync,
             producer_expiration: config.producer_expiration,
+            producers_known: Cell::new(0),
+            producers_max: producers::most(config.memory_bytes),
             retention_check_interval: config.retention_check_interval,
             cleaner: config.cleaner,
             pace: cleaner::Pace::default(),
+            scrub: config.scrub,
+            scrub_pace: cleaner::Pace::default(),
             fatal: config.fatal,
             outbox: watch::Outbox::start(Rc::clone(&port)),
             cold: reader::ColdReads::new(arena.len_bytes()),
@@ -347,7 +371,7 @@ impl Shard {
             calls: router::Calls::default(),
             image: RefCell::new(Arc::new(Image::default())),
             partitions: RefCell::new(HashMap::default()),
-            request_budget: Budget::new(config.memory_bytes / 4),
+            request_budget: RequestBudget::new(config.memory_bytes / 4),
             response_budget: Budget::new(config.memory_bytes / 4),
             probe: Probe::default(),
             stopping: Cell::new(false),
@@ -366,9 +390,11 @@ impl Shard {
             epochs: RefCell::default(),
         });
         shard.open_owned(&config.image, config.clean.as_deref())?;
+        shard.count_producers();
         mailbox::start(&shard);
         housekeeping::start(&shard);
         cleaner::start(&shard);
+        scrub::start(&shard);
         coordinator::start(&shard);
         Ok(shard)
     }
@@ -399,7 +425,7 @@ impl Shard {
 
     /// Bytes of request frames; reserve before reading a body.
     #[must_use]
-    pub fn request_budget(&self) -> &Budget {
+    pub fn request_budget(&self) -> &RequestBudget {
         &self.request_budget
     }
 

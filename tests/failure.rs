@@ -29,6 +29,8 @@ mod member;
 mod restart;
 #[path = "failure/retention.rs"]
 mod retention;
+#[path = "failure/rot.rs"]
+mod rot;
 #[path = "failure/slow.rs"]
 mod slow;
 #[path = "failure/start.rs"]

@@ -28,11 +28,12 @@ const FLOORS: [(&str, usize); 14] = [
     ("proof", 7),
     ("fuzzing", 8),
     ("cli", 8),
+    ("sim", 8),
     ("bin", 9),
 ];
 
 /// Rooms inside `protocol` that every protocol may use.
-const SHARED_BY_PROTOCOLS: [&str; 2] = ["delivery", "door"];
+const SHARED_BY_PROTOCOLS: [&str; 3] = ["delivery", "door", "memory"];
 
 /// Crates that only `src/runtime` may name: swapping the runtime must stay one room's work.
 const RUNTIME_CRATES: [&str; 2] = ["glommio", "io_uring"];

@@ -285,6 +285,17 @@ impl ProducerTable {
         before - self.producers.len()
     }
 
+    /// Forgets up to `most` of the producers that were not used after `last`, and says how many.
+    pub fn forget(&mut self, last: Timestamp, most: usize) -> usize {
+        let mut forgotten = 0;
+        self.producers.retain(|_, producer| {
+            let goes = forgotten < most && producer.used <= last;
+            forgotten += usize::from(goes);
+            !goes
+        });
+        forgotten
+    }
+
     fn evict(&mut self, count: usize) {
         let mut by_use: Vec<_> = self
             .producers

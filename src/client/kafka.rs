@@ -125,6 +125,18 @@ impl Client {
         })
     }
 
+    /// Another client of the same cluster, with connections of its own.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self {
+            bootstrap: self.bootstrap.clone(),
+            patience: self.patience,
+            met: self.met,
+            brokers: self.brokers.clone(),
+            connections: BTreeMap::new(),
+        }
+    }
+
     /// Sends `request` and hands the answer to `read`. One attempt; a connection that fails is dropped.
     pub fn ask<'q, R, T>(
         &mut self,

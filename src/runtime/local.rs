@@ -169,6 +169,17 @@ impl Budget {
         self.0.available.get()
     }
 
+    /// Whether somebody waits for what others hold.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        // Those who gave up are taken out when something is given back, or here.
+        let mut waiters = self.0.waiters.borrow_mut();
+        while waiters.front().is_some_and(|first| first.abandoned.get()) {
+            waiters.pop_front();
+        }
+        !waiters.is_empty()
+    }
+
     /// Takes `units` now, if nobody waits and they are free.
     #[must_use]
     pub fn try_acquire(&self, units: usize) -> Option<Permit> {
@@ -350,6 +361,19 @@ mod tests {
         };
         drop(permit);
         assert_eq!(budget.available(), 4);
+    }
+
+    #[test]
+    fn a_budget_is_wanted_while_somebody_waits_for_it() {
+        let budget = Budget::new(4);
+        let held = budget.try_acquire(4).unwrap();
+        assert!(!budget.is_wanted());
+        let mut waits = Box::pin(budget.acquire(1));
+        assert!(poll_once(&mut waits).is_pending());
+        assert!(budget.is_wanted());
+        drop(waits);
+        assert!(!budget.is_wanted());
+        drop(held);
     }
 
     #[test]

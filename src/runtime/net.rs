@@ -98,14 +98,12 @@ impl Listener {
     /// # Errors
     /// Those of `accept(2)`; `EMFILE` and the like pass, so the caller pauses and goes on.
     pub async fn accept(&self) -> io::Result<Stream> {
-        let socket = match &self.0 {
-            ListenerSocket::Fd(fd) => fd,
-            #[cfg(test)]
-            ListenerSocket::Sim(listener) => {
-                let (socket, peer) = listener.accept().await;
-                return Ok(Stream::simulated(socket, peer));
-            }
-        };
+        #[cfg(test)]
+        if let ListenerSocket::Sim(listener) = &self.0 {
+            let (socket, peer) = listener.accept().await;
+            return Ok(Stream::simulated(socket, peer));
+        }
+        let socket = self.fd();
         loop {
             // A stream that blocks: the ring would not wait for one that does not.
             match rustix::net::acceptfrom_with(socket, SocketFlags::CLOEXEC) {
@@ -113,6 +111,14 @@ impl Listener {
                 Err(rustix::io::Errno::AGAIN) => wait_until(socket, libc::POLLIN).await?,
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    fn fd(&self) -> &Rc<OwnedFd> {
+        match &self.0 {
+            ListenerSocket::Fd(fd) => fd,
+            #[cfg(test)]
+            ListenerSocket::Sim(_) => unreachable!("a simulated socket is asked first"),
         }
     }
 
@@ -175,6 +181,14 @@ impl Stream {
         })
     }
 
+    fn fd(&self) -> &Rc<OwnedFd> {
+        match &self.socket {
+            Socket::Fd(fd) => fd,
+            #[cfg(test)]
+            Socket::Sim(_) => unreachable!("a simulated socket is asked first"),
+        }
+    }
+
     /// A connection of a simulated network.
     #[cfg(test)]
     pub(crate) const fn simulated(socket: SimSocket, peer: SocketAddr) -> Self {
@@ -195,11 +209,11 @@ impl Stream {
     ///
     /// Dropping the future loses what arrives: only for giving up the connection.
     pub async fn read(&self, mut bytes: Vec<u8>, most: usize, want: Want) -> (io::Result<usize>, Vec<u8>) {
-        let socket = match &self.socket {
-            Socket::Fd(fd) => fd,
-            #[cfg(test)]
-            Socket::Sim(socket) => return socket.read(bytes, most, want).await,
-        };
+        #[cfg(test)]
+        if let Socket::Sim(socket) = &self.socket {
+            return socket.read(bytes, most, want).await;
+        }
+        let socket = self.fd();
         let room = bytes.spare_capacity_mut();
         let len = room.len().min(most);
         let entry = opcode::Recv::new(
@@ -231,11 +245,11 @@ impl Stream {
     /// # Errors
     /// The connection's.
     pub async fn write_some(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let socket = match &self.socket {
-            Socket::Fd(fd) => fd,
-            #[cfg(test)]
-            Socket::Sim(socket) => return socket.write_some(slices).await,
-        };
+        #[cfg(test)]
+        if let Socket::Sim(socket) = &self.socket {
+            return socket.write_some(slices).await;
+        }
+        let socket = self.fd();
         let slices = &slices[..slices.len().min(WRITE_SLICES_MAX)];
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         loop {
@@ -251,6 +265,38 @@ impl Stream {
         }
     }
 
+    /// Waits until the kernel has received `bytes` that were not read yet, or as many as it keeps, or the stream has ended or
+    /// broken.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub async fn wait_for_bytes(&self, bytes: usize) -> io::Result<()> {
+        #[cfg(test)]
+        if let Socket::Sim(socket) = &self.socket {
+            return socket.wait_for_bytes(bytes).await;
+        }
+        let socket = self.fd();
+        let _reset = LowWater::set(socket, bytes)?;
+        wait_until(socket, libc::POLLIN).await
+    }
+
+    /// Bytes written that the peer's kernel has not taken; 0 where nobody can say.
+    #[must_use]
+    pub fn bytes_under_way(&self) -> usize {
+        #[cfg(test)]
+        if let Socket::Sim(socket) = &self.socket {
+            return socket.bytes_under_way();
+        }
+        let socket = self.fd();
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: the request stores one int where it is told to, which is a live local.
+        let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        match asked {
+            0 => usize::try_from(bytes).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     /// Ends both directions; a blocked reader wakes with end of stream.
     pub fn shut_down(&self) {
         match &self.socket {
@@ -261,6 +307,43 @@ impl Stream {
             #[cfg(test)]
             Socket::Sim(socket) => socket.shut_down(),
         }
+    }
+}
+
+/// A socket that counts as readable from so many bytes on; from one on again when this is dropped, because reads look at
+/// it, too.
+struct LowWater<'a>(&'a OwnedFd);
+
+impl<'a> LowWater<'a> {
+    fn set(fd: &'a OwnedFd, bytes: usize) -> io::Result<Self> {
+        let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        set_low_water(fd, bytes)?;
+        Ok(Self(fd))
+    }
+}
+
+impl Drop for LowWater<'_> {
+    fn drop(&mut self) {
+        // It was set before, so it can be set.
+        let _reset = set_low_water(self.0, 1);
+    }
+}
+
+fn set_low_water(fd: &OwnedFd, bytes: libc::c_int) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("an int is small");
+    // SAFETY: the option is read from a live local int of the length that is told.
+    let set = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const bytes).cast(),
+            length,
+        )
+    };
+    match set {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

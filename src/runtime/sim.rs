@@ -23,7 +23,7 @@ mod disk;
 mod net;
 mod random;
 
-pub(crate) use disk::{Disk, DiskCounters, DiskFaults, DiskLies, SimFile, disk};
+pub(crate) use disk::{Disk, DiskFaults, DiskLies, SimFile, disk};
 pub(crate) use net::{Net, NetFaults, SimListener, SimSocket};
 pub(crate) use random::Random;
 

@@ -1,6 +1,8 @@
 //! The admin HTTP server, on the control thread: health, readiness, metrics, where time goes, and what this node is.
 //!
-//! `GET` only; nothing here changes anything. Loopback by default, like every listener.
+//! `GET` only; nothing here changes anything. Loopback by default, like every listener, and as bounded as one (`listener`).
+
+mod listener;
 
 use super::control::Control;
 use super::lag::{KnownTimes, LagSnapshot};
@@ -11,6 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use listener::Listener;
 use serde::Serialize;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -100,6 +103,9 @@ pub fn start(
         while let Some(question) = asked.recv().await {
             match question {
                 Question::Gathered(answer) => {
+                    if answer.is_closed() {
+                        continue;
+                    }
                     let gathered = gather(&control, now().saturating_sub(started.get())).await;
                     // The client may have gone away.
                     let _gone = answer.send(gathered);
@@ -109,6 +115,9 @@ pub fn start(
                     let (control, known_times) = (Rc::clone(&control), Rc::clone(&known_times));
                     tokio::task::spawn_local(async move {
                         let mut known = known_times.lock().await;
+                        if answer.is_closed() {
+                            return;
+                        }
                         let _gone = answer.send(LagSnapshot::gather(&control, brokers, &mut known).await);
                     });
                 }
@@ -124,7 +133,7 @@ pub fn start(
         .route("/v1/stages", get(stages))
         .with_state(Handlers { facts, ask });
     tokio::task::spawn_local(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+        if let Err(error) = axum::serve(Listener::new(listener), router).await {
             tracing::error!(%error, "the admin server stopped");
         }
     });

@@ -27,7 +27,9 @@ use crate::runtime::mesh::{Mesh, Port};
 use crate::runtime::net::BoundSocket;
 use crate::shard::coordinator::GroupSettings;
 use crate::shard::request::Message;
-use crate::shard::{Advertise, CleanerConfig, Cluster, DoorLimits, FatalSink, Node, Shard, ShardConfig};
+use crate::shard::{
+    Advertise, CleanerConfig, Cluster, DoorLimits, FatalSink, Node, ScrubConfig, Shard, ShardConfig,
+};
 use crate::storage::layout::DataDir;
 use crate::storage::{Error as StorageError, marker, pool};
 use std::net::SocketAddr;
@@ -324,6 +326,15 @@ impl Start<'_> {
                     .bytes_per_second
                     .0
                     .map(crate::base::units::ByteSize::get),
+            },
+            scrub: ScrubConfig {
+                interval: Some(config.scrub.interval.get()).filter(|interval| !interval.is_zero()),
+                // Each shard has its part of the broker's budget.
+                bytes_per_second: config
+                    .scrub
+                    .bytes_per_second
+                    .0
+                    .map(|bytes| bytes.get().div_ceil(u64::from(cluster.shards.max(1)))),
             },
             groups: group_settings(&config.group),
             fatal: fatal_sink(events),

@@ -15,6 +15,8 @@ use crate::batch::{Encoding, TimestampType};
 use crate::broker::producer_state::{self, SequenceError, Verdict};
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::local::OneShot;
+#[cfg(test)]
+use crate::runtime::sim::{Bug, planted};
 use crate::storage::log::{AppendError, Durability};
 use checked::CheckedBatch;
 use std::future::poll_fn;
@@ -248,6 +250,8 @@ impl Shard {
         if let Some(producer) = producer {
             match partition.producers.borrow().check(producer, record_count) {
                 Ok(Verdict::Append) => {}
+                #[cfg(test)]
+                Ok(Verdict::Duplicate { .. }) if planted(Bug::ForgetsSequences) => {}
                 Ok(Verdict::Duplicate {
                     base_offset,
                     last_offset,
@@ -277,10 +281,14 @@ impl Shard {
                 last_offset: Offset::new(appended.end.get() - 1),
                 timestamp: if stamps { now } else { batch.max_timestamp() },
             };
-            partition
-                .producers
-                .borrow_mut()
-                .record(producer, record_count, placement, now);
+            let mut producers = partition.producers.borrow_mut();
+            let known = producers.len();
+            producers.record(producer, record_count, placement, now);
+            let is_new = producers.len() > known;
+            drop(producers);
+            if is_new {
+                self.note_producer();
+            }
         }
         if author == Author::Client {
             count(&self.probe.records_produced, u64::from(record_count));

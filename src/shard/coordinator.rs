@@ -16,7 +16,8 @@
 //! memory. One task of the shard sleeps until the next deadline of any group.
 //!
 //! **Bounds.** Members and offsets of a shard may take an eighth of its memory; beyond that newcomers are refused and
-//! everybody else goes on.
+//! everybody else goes on, growing by half as much again at most. Requests that wait, and decisions on their way to the log,
+//! are bounded as well (`hosted`).
 
 mod hosted;
 mod load;
@@ -38,7 +39,7 @@ use crate::broker::topic::Topic;
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::local::{Notify, OneShot};
 use crate::runtime::mesh::{Peer, Port};
-use hosted::Hosted;
+use hosted::{Asked, Hosted};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -46,6 +47,9 @@ use std::sync::Arc;
 
 /// The share of a shard's memory that groups may take: one in this many bytes.
 const MEMORY_SHARE: usize = 8;
+
+/// What is known may grow beyond that by one byte of this many.
+const GROWTH_SHARE: usize = 2;
 
 /// Requests that may wait for the news of their topic; the rest are told to come again.
 const EARLY_MAX: usize = 4096;
@@ -124,6 +128,10 @@ pub(crate) struct Groups {
     bytes_max: usize,
     hosted: RefCell<HashMap<LogId, Rc<Hosted>>>,
     owed: RefCell<HashMap<Ticket, Owed>>,
+    /// Bytes of requests that wait for their turn.
+    backlog_bytes: Cell<usize>,
+    /// Bytes of records that were decided and are not in their logs.
+    queued_bytes: Cell<usize>,
     /// Requests for partitions of which only the asking shard has heard yet.
     early: RefCell<Vec<Early>>,
     next_ticket: Cell<Ticket>,
@@ -142,6 +150,8 @@ impl Groups {
             bytes_max: memory_bytes / MEMORY_SHARE,
             hosted: RefCell::new(HashMap::default()),
             owed: RefCell::new(HashMap::default()),
+            backlog_bytes: Cell::new(0),
+            queued_bytes: Cell::new(0),
             early: RefCell::new(Vec::new()),
             next_ticket: Cell::new(1),
             asleep_until: Cell::new(u64::MAX),
@@ -162,10 +172,10 @@ impl Groups {
             .values()
             .map(|hosted| hosted.machine.borrow().memory_bytes())
             .sum();
-        if used < self.bytes_max {
-            Room::Enough
-        } else {
-            Room::None
+        match used {
+            used if used < self.bytes_max => Room::Enough,
+            used if used < self.bytes_max + self.bytes_max / GROWTH_SHARE => Room::Little,
+            _ => Room::None,
         }
     }
 
@@ -315,10 +325,13 @@ impl Shard {
             }
             Some(error) => self.groups.refuse(ticket, error),
             None => {
-                let room = self.groups.room();
-                self.act(&hosted, |machine, cx| {
-                    machine.request(group, request, ticket, room, cx);
-                });
+                let group = Arc::clone(group);
+                let asked = Asked {
+                    group,
+                    request,
+                    ticket,
+                };
+                self.take_in(&hosted, asked);
             }
         }
     }
@@ -331,7 +344,8 @@ impl Shard {
             drop(early);
             return self.groups.refuse(ticket, GroupError::NotCoordinator);
         }
-        if early.len() >= EARLY_MAX {
+        let waiting: usize = early.iter().map(|early| early.request.memory_bytes()).sum();
+        if early.len() >= EARLY_MAX || waiting + request.memory_bytes() > self.groups.bytes_max {
             drop(early);
             return self.groups.refuse(ticket, GroupError::Loading);
         }

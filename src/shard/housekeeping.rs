@@ -109,6 +109,7 @@ impl Shard {
                 self.retain(&partition).await;
             }
         }
+        self.count_producers();
     }
 
     /// Applies retention to one log: whole segments, oldest first, by the broker's append time and by size where the

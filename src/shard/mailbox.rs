@@ -225,6 +225,7 @@ impl Shard {
     }
 
     fn stats(&self) -> ShardStats {
+        let request_used = (self.request_budget.limit() - self.request_budget.available()) as u64;
         let used = |budget: &crate::runtime::local::Budget| (budget.limit() - budget.available()) as u64;
         let partitions = self.partitions.borrow();
         let probe = &self.probe;
@@ -271,6 +272,9 @@ impl Shard {
                     "compaction_stopped_partitions",
                     sum_of(&partitions, |partition| partition.uncleanable.get().into()),
                 ),
+                ("scrub_bytes_total", probe.scrub_bytes.get()),
+                ("scrub_passes_total", probe.scrub_passes.get()),
+                ("scrub_damaged_total", probe.scrub_damaged.get()),
                 ("group_members", groups.members),
                 ("group_offsets", groups.offsets),
                 ("group_memory_bytes", groups.memory_bytes),
@@ -291,7 +295,7 @@ impl Shard {
                 .sum(),
             arena_used_bytes: self.arena.used_bytes() as u64,
             arena_bytes: self.arena.len_bytes() as u64,
-            request_used_bytes: used(&self.request_budget),
+            request_used_bytes: request_used,
             response_used_bytes: used(&self.response_budget),
         }
     }

@@ -15,9 +15,9 @@ use super::watch::{RemoteHold, Watch};
 use super::{Shard, count};
 use crate::base::hash::HashMap;
 use crate::base::{LogId, Offset, ProducerId, ShardId};
-use crate::runtime::clock;
 use crate::runtime::local::OneShot;
 use crate::runtime::mesh::Peer;
+use crate::runtime::{clock, executor};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -204,13 +204,12 @@ impl Shard {
         Watch { state, remote: hold }
     }
 
-    /// Registers `state` with partitions of this shard, firing it at once if there is something to see.
+    /// Registers `state` with partitions of this shard, firing it at once if there is something to see. Of a partition whose
+    /// disk failed there is nothing more to see: who fired for it would have readers look again and again without a pause,
+    /// and nobody else would get a turn.
     pub(crate) fn watch_parts(&self, parts: &[(LogId, Offset)], state: &Rc<WatchState>) {
         for (log, offset) in parts {
-            match self
-                .partition(*log)
-                .filter(|partition| !partition.closed.get() && !partition.failed.get())
-            {
+            match self.partition(*log).filter(|partition| !partition.closed.get()) {
                 Some(partition) if partition.log.borrow().visible() <= *offset => partition.watch(state),
                 _ => state.fire(),
             }
@@ -248,6 +247,10 @@ impl Shard {
     ) -> Vec<Result<OffsetAnswer, ReadFailure>> {
         let mut answers = Vec::with_capacity(queries.len());
         for (log, query) in queries {
+            if matches!(query, OffsetQuery::AtTime(_) | OffsetQuery::MaxTimestamp) {
+                // A search reads and may decompress: others get their turn before it.
+                executor::yield_now().await;
+            }
             answers.push(self.offset_query(log, query).await);
         }
         answers

@@ -12,6 +12,7 @@
 //! **What a crash leaves.** A prefix of the appended frames that includes everything below `durable`, and possibly torn
 //! or whole frames above it, which `recovery` judges.
 
+mod damage;
 mod lookup;
 mod replace;
 mod start;
@@ -26,6 +27,8 @@ use crate::batch::kafka::{self, KAFKA_HEADER_BYTES, KafkaBatch};
 use crate::batch::{BatchHeader, Contents, FRAME_ALIGN, Placement, TimestampType};
 use crate::runtime::buffer::{Arena, Chunk, ChunkClass, align_down};
 use crate::runtime::disk::{File, Piece};
+#[cfg(test)]
+use crate::runtime::sim::{Bug, planted};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -218,6 +221,12 @@ impl Log {
     pub fn opened(id: LogId, config: LogConfig, image: LogImage) -> Self {
         let segments = VecDeque::from(image.segments);
         let next = segments.back().map_or(image.next, |segment| segment.end);
+        #[cfg(test)]
+        let next = if planted(Bug::ReusesOffset) {
+            Offset::new(next.get().saturating_sub(1))
+        } else {
+            next
+        };
         Self {
             id,
             config,
@@ -453,6 +462,10 @@ impl Log {
         }
         self.next = header.end_offset();
         if self.config.durability == Durability::Relaxed {
+            self.visible = self.next;
+        }
+        #[cfg(test)]
+        if planted(Bug::ServesAboveDurable) {
             self.visible = self.next;
         }
         Ok(Appended {

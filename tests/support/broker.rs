@@ -285,21 +285,46 @@ impl Broker {
         self.home.path()
     }
 
-    /// The most memory the process ever had resident, in bytes.
+    /// The most memory the process ever had resident, in bytes, or since [`forget_peak`](Self::forget_peak).
     pub(crate) fn peak_resident_bytes(&self) -> u64 {
-        let pid = self.child.as_ref().expect("a running broker").id();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the broker's status");
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .expect("a peak in the status");
-        let kib: u64 = line
-            .trim()
+        self.memory_bytes("VmHWM:")
+    }
+
+    /// The memory the process has resident, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.memory_bytes("VmRSS:")
+    }
+
+    /// Lets the peak begin anew.
+    pub(crate) fn forget_peak(&self) {
+        let path = format!("/proc/{}/clear_refs", self.pid().as_raw_nonzero());
+        // A kernel without it keeps the older, higher peak.
+        std::fs::write(path, "5").ok();
+    }
+
+    fn memory_bytes(&self, field: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.pid().as_raw_nonzero());
+        let status = std::fs::read_to_string(path).expect("the broker's status");
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let text = line.expect("the field in the status").trim();
+        let kib: u64 = text
             .trim_end_matches("kB")
             .trim()
             .parse()
             .expect("a number of kB");
         kib * 1024
+    }
+
+    /// The sum over all shards of one of the broker's metrics; nothing if it does not answer.
+    pub(crate) fn metric(&self, name: &str) -> Option<u64> {
+        let (status, text) = self.admin_get("/metrics")?;
+        let of_it = |line: &str| {
+            let rest = line.strip_prefix(name)?;
+            let value = rest.starts_with(['{', ' ']).then(|| rest.rsplit(' ').next())??;
+            value.parse::<u64>().ok()
+        };
+        let sum = text.lines().filter_map(of_it).sum();
+        (status == 200).then_some(sum)
     }
 
     /// Everything the broker wrote to its standard output and error, over all its runs.

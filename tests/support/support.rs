@@ -6,7 +6,7 @@
 //! never a sleep that hopes. Each test program uses some of this and leaves the rest.
 
 pub(crate) mod broker;
-
+pub(crate) mod cage;
 pub(crate) mod client;
 pub(crate) mod disk;
 pub(crate) mod programs;

@@ -248,6 +248,19 @@ impl ConsumerGroup {
         self.members.contains_key(member_id)
     }
 
+    /// True if it comes from a member that subscribes no more than it has subscribed.
+    #[must_use]
+    pub fn holds(&self, request: &ConsumerHeartbeat) -> bool {
+        let Some(member) = self.members.get(&request.member_id) else {
+            return false;
+        };
+        let bytes = |names: &mut dyn Iterator<Item = &Arc<str>>| names.map(|name| name.len()).sum::<usize>();
+        let held = bytes(&mut member.metadata.names.iter());
+        let named = request.names.as_ref().map_or(0, |names| bytes(&mut names.iter()));
+        let same_pattern = request.pattern.is_none() || request.pattern == member.metadata.pattern;
+        named <= held && same_pattern
+    }
+
     /// True if it has no members.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -10,12 +10,13 @@
 //! **Replay.** [`Coordinator::apply`] takes records in the order of the log; [`Coordinator::finish_load`] then begins the
 //! members' sessions, and writes off offsets of topics that are gone.
 //!
-//! **Bounds.** Memory is counted; where the caller says that none is left, new members and offsets are refused and known ones
-//! go on.
+//! **Bounds.** Memory is counted; where the caller says that little is left, new members and offsets are refused and known ones
+//! go on, and where there is none they go on without growing ([`Room`]).
 
 mod calls;
 mod consumer;
 mod group;
+mod room;
 mod upkeep;
 
 use super::classic::{ClassicGroup, ClassicValue, Context};
@@ -25,17 +26,9 @@ use super::record::{KEY_CLASSIC_GROUP, KEY_OFFSET_COMMIT, KEY_OFFSET_COMMIT_OLD,
 use super::request::{ListedGroup, Now};
 use crate::base::hash::HashMap;
 pub use group::{Group, Members};
+pub use room::Room;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// Whether there is memory for more members and offsets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Room {
-    /// There is.
-    Enough,
-    /// There is none: what is known goes on, nothing new is taken.
-    None,
-}
 
 /// What has happened since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

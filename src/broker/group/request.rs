@@ -210,6 +210,48 @@ pub struct FetchRequest {
 /// Committed offsets by topic and partition, as asked.
 pub type FetchedOffsets = Vec<(Arc<str>, Vec<(i32, Option<Committed>)>)>;
 
+/// Bytes a request costs beside what it brings, roughly.
+const REQUEST_BYTES: usize = 512;
+/// Bytes an element of a request costs beside its text, roughly.
+const ELEMENT_BYTES: usize = 96;
+
+impl GroupRequest {
+    /// Memory it takes while it waits, roughly.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let brought: usize = match self {
+            Self::Join(join) => {
+                let protocol = |one: &Protocol| ELEMENT_BYTES + one.name.len() + one.metadata.len();
+                join.protocols.iter().map(protocol).sum()
+            }
+            Self::Sync(sync) => {
+                let share = |(id, share): &(String, Arc<[u8]>)| ELEMENT_BYTES + id.len() + share.len();
+                sync.assignments.iter().map(share).sum()
+            }
+            Self::Commit(commit) => {
+                let part = |part: &CommitPart| ELEMENT_BYTES + part.metadata.len();
+                commit.parts.iter().map(part).sum()
+            }
+            Self::Fetch(fetch) => {
+                let topic = |(_, partitions): &(Arc<str>, Vec<i32>)| ELEMENT_BYTES + partitions.len() * 4;
+                fetch.topics.iter().flatten().map(topic).sum()
+            }
+            Self::Leave(members) => members.len() * ELEMENT_BYTES,
+            Self::DeleteOffsets(offsets) => offsets.len() * ELEMENT_BYTES,
+            Self::ConsumerHeartbeat(beat) => {
+                let name = |name: &Arc<str>| ELEMENT_BYTES + name.len();
+                let owned = beat
+                    .owned
+                    .as_ref()
+                    .map_or(0, super::consumer::assignment::Assignment::memory_bytes);
+                beat.names.iter().flatten().map(name).sum::<usize>() + owned
+            }
+            _ => 0,
+        };
+        REQUEST_BYTES + brought
+    }
+}
+
 /// One request to one group.
 #[derive(Clone, Debug)]
 pub enum GroupRequest {

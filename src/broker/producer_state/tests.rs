@@ -401,3 +401,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn those_unused_since_a_time_are_forgotten_up_to_a_number() {
+    let mut table = ProducerTable::new();
+    for id in 0..10 {
+        table.record(stamp(id, 0, 0), 1, at(0, 1), Timestamp::new(id / 2));
+    }
+    assert_eq!(table.forget(Timestamp::new(1), 3), 3);
+    assert_eq!(table.forget(Timestamp::new(1), 3), 1);
+    assert_eq!(table.forget(Timestamp::new(1), 3), 0);
+    let left: Vec<i64> = table.reports().map(|report| report.id.get()).collect();
+    assert_eq!(left, [4, 5, 6, 7, 8, 9]);
+}

@@ -103,6 +103,17 @@ fn an_offset_acknowledged_twice_with_two_values_is_inconsistent() {
 }
 
 #[test]
+fn an_acknowledged_value_that_was_read_and_then_replaced_is_lost() {
+    let mut history = history();
+    history.acked(at(0, 0), value("1:0:a"));
+    history.seen(at(0, 0), value("1:0:a"));
+    read(&mut history, 0, 0, 1, &["2:0:b"]);
+    let found = history.check_all();
+    assert_eq!(found.count(Rule::InconsistentOffsets), 1);
+    assert_eq!(found.count(Rule::LostWrite), 1, "{found}");
+}
+
+#[test]
 fn bytes_that_a_reader_saw_may_not_change() {
     let mut history = history();
     history.seen(at(0, 0), value("1:0:a"));

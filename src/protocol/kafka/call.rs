@@ -8,7 +8,6 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -18,13 +17,19 @@ use super::header::{RequestHeader, ResponseHeader};
 use super::messages::Message;
 use super::session::outbox::Outbox;
 use super::wire::{DecodeError, Encoded, Reader, Writer};
+use crate::protocol::memory;
 use crate::runtime::local::Permit;
+use crate::runtime::net::Stream;
 use crate::shard::request::FrameBytes;
 use crate::shard::stages::{Arrival, Handoff};
 use crate::shard::{Shard, count};
 
 /// Room for an answer before its buffer has to grow: a Produce answer for one partition takes about 70 bytes.
 const ANSWER_BYTES_GUESS: usize = 128;
+
+/// Most array elements of one request, all arrays together: a Fetch may name each of the partitions a broker may have
+/// (200 000), and a request of so many small elements is worked on for no more than a moment.
+const REQUEST_ELEMENTS_MAX: usize = 1 << 18;
 
 /// Memory a request keeps that waits without its frame.
 const RELEASED_BYTES: usize = 1024;
@@ -90,8 +95,8 @@ pub(super) struct Call {
     pub(super) outbox: Rc<Outbox>,
     /// Number of the request on its connection.
     pub(super) sequence: u64,
-    /// Where the client is.
-    pub(super) peer: SocketAddr,
+    /// The connection to the client.
+    pub(super) stream: Stream,
     /// Memory reserved for the frame and what is decoded from it, shared with the connection's queue.
     pub(super) memory: Rc<RefCell<Permit>>,
 }
@@ -100,8 +105,9 @@ impl Call {
     /// Decodes the body, borrowing from the frame. Bytes after it are passed over, as Kafka does: librdkafka 2.16 sends
     /// three behind a Metadata request that names topics.
     pub(super) fn decode<'a, M: Message<'a>>(&'a self) -> Result<M, DecodeError> {
+        let body = self.frame.get(self.body_at..).unwrap_or_default();
         M::decode_from(
-            &mut Reader::new(self.frame.get(self.body_at..).unwrap_or_default()),
+            &mut Reader::with_elements_max(body, REQUEST_ELEMENTS_MAX),
             self.version,
         )
     }
@@ -162,7 +168,8 @@ impl Call {
     /// Waits for this request's turn, then for `bytes` of response memory. In this order: see [`Outbox`].
     pub(super) async fn reserve(&self, bytes: usize) -> Permit {
         self.outbox.wait_turn(self.sequence).await;
-        self.shard.response_budget().acquire(bytes).await
+        let budget = self.shard.response_budget();
+        memory::for_answer(&self.stream, budget, bytes, || self.outbox.is_closed()).await
     }
 
     /// Counts a request that was answered with an error, in whole or in part.

@@ -33,6 +33,7 @@ use super::fetch_session::SessionCache;
 use super::header::RequestHeader;
 use super::wire::{DecodeError, FRAME_SIZE_BYTES, Reader};
 use crate::protocol::delivery::{Undelivered, within};
+use crate::protocol::memory;
 use crate::runtime::local::Permit;
 use crate::runtime::net::{Stream, Want};
 use crate::runtime::{clock, executor};
@@ -84,7 +85,7 @@ pub(super) async fn run(stream: Stream, shard: Rc<Shard>, fetch_sessions: Rc<Ref
         let (stream, outbox, written) = (stream.clone(), Rc::clone(&outbox), written.clone());
         let shard = Rc::clone(&shard);
         async move {
-            let ended = executor::catch_panic(outbox.deliver(&stream, shard.probe())).await;
+            let ended = executor::catch_panic(outbox.deliver(&stream, &shard)).await;
             // A blocked reader wakes with the end of the stream.
             outbox.close();
             stream.shut_down();
@@ -151,15 +152,21 @@ impl Session {
         self.outbox.wait_for_room(self.shard.limits().in_flight_max).await;
         let head = self.next_head().await?;
         // What arrived in one piece, and need not wait for memory, has one reading of the clock.
-        let whole = self.inbox.buffered().len() >= FRAME_SIZE_BYTES + head.size
-            && self.shard.request_budget().available() >= head.reserve_bytes();
-        let begun = (!whole).then(clock::now);
-        let memory = self.shard.request_budget().acquire(head.reserve_bytes()).await;
+        let missing = (FRAME_SIZE_BYTES + head.size).saturating_sub(self.inbox.buffered().len());
+        let (budget, bytes) = (self.shard.request_budget(), head.reserve_bytes());
+        let limit = self.shard.limits().frame_timeout;
+        let memory = budget.try_acquire(bytes);
+        let begun = (missing > 0 || memory.is_none()).then(clock::now);
+        let memory = match memory {
+            Some(memory) => Some(memory),
+            None => memory::for_frame(&self.stream, budget, bytes, missing, limit).await,
+        };
+        let memory = memory.ok_or(Ended::TooSlow)?;
         if self.outbox.is_closed() {
             return Err(Ended::Closed);
         }
-        let limit = self.shard.limits().frame_timeout;
-        let body = within(limit, self.inbox.take_frame(&self.stream, head)).await;
+        let body = self.inbox.take_frame(&self.stream, head);
+        let body = memory::frame_in_time(limit, head.size, budget, body).await;
         let body = body.ok_or(Ended::TooSlow)??;
         let complete = clock::now();
         let head = begun.unwrap_or(complete);
@@ -229,7 +236,7 @@ impl Session {
             outbox: Rc::clone(&self.outbox),
             sequence: self.sequence,
             frame: Arc::new(frame),
-            peer: self.stream.peer(),
+            stream: self.stream.clone(),
             memory: Rc::clone(&memory),
         };
         let answer = dispatch::begin(call, route).await;

@@ -17,11 +17,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::protocol::delivery::{Undelivered, write_chunks};
-use crate::runtime::clock;
 use crate::runtime::local::{Notify, Permit, WakerList};
 use crate::runtime::net::Stream;
-use crate::shard::Probe;
+use crate::runtime::{clock, executor};
 use crate::shard::stages::Handoff;
+use crate::shard::{Probe, Shard};
 
 /// What is ready is gathered into one write up to this many bytes.
 const WRITE_BYTES_GATHERED: usize = 256 * 1024;
@@ -196,21 +196,25 @@ impl Outbox {
     }
 
     /// Writes until the connection drains or fails.
-    pub(super) async fn deliver(&self, stream: &Stream, probe: &Probe) -> Result<(), Undelivered> {
+    pub(super) async fn deliver(&self, stream: &Stream, shard: &Shard) -> Result<(), Undelivered> {
         let mut next = None;
         let mut batch = Batch::default();
         loop {
             if !poll_fn(|cx| self.poll_gather(cx, &mut next, &mut batch)).await {
                 return Ok(());
             }
-            write_chunks(stream, &batch.chunks).await?;
-            batch.hand_off(probe);
+            write_chunks(stream, &batch.chunks, shard.response_budget()).await?;
+            batch.hand_off(shard.probe());
             self.in_flight.set(self.in_flight.get() - batch.requests.len());
             self.room.notify();
             if let Some(reason) = batch.close {
                 return Err(Undelivered::Refused(reason));
             }
             batch.clear();
+            if !self.queue.borrow().is_empty() {
+                // A peer that asks and reads without a pause is not the only one.
+                executor::yield_now().await;
+            }
         }
     }
 

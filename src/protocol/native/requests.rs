@@ -24,7 +24,9 @@ use super::messages::ErrorFrame;
 use super::outbox::{Answer, Outbox};
 use super::pod::DecodeError;
 use super::subscription::Subscriptions;
+use crate::protocol::memory;
 use crate::runtime::local::Permit;
+use crate::runtime::net::Stream;
 use crate::shard::request::FrameBytes;
 use crate::shard::stages::Arrival;
 use crate::shard::{Shard, count};
@@ -41,6 +43,8 @@ pub(super) fn response_share(connection: &Connection) -> usize {
 pub(super) struct Connection {
     /// The shard it lives on.
     pub(super) shard: Rc<Shard>,
+    /// The socket.
+    pub(super) stream: Stream,
     /// What it is to be sent.
     pub(super) outbox: Outbox,
     /// What is pushed to it.
@@ -48,9 +52,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(shard: Rc<Shard>) -> Self {
+    pub(super) fn new(shard: Rc<Shard>, stream: Stream) -> Self {
         Self {
             shard,
+            stream,
             outbox: Outbox::new(),
             subscriptions: Subscriptions::default(),
         }
@@ -59,6 +64,12 @@ impl Connection {
     /// Whether the client waits for something.
     pub(super) fn is_busy(&self) -> bool {
         self.outbox.in_flight() > 0 || !self.subscriptions.is_empty()
+    }
+
+    /// Waits for memory for an answer or a push.
+    pub(super) async fn reserve(&self, bytes: usize) -> Permit {
+        let budget = self.shard.response_budget();
+        memory::for_answer(&self.stream, budget, bytes, || self.outbox.is_closed()).await
     }
 
     fn count_error(&self) {

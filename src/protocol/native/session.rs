@@ -29,6 +29,7 @@ use super::messages::{
 use super::outbox::Answer;
 use super::requests::{self, Connection, Request};
 use crate::protocol::delivery::{Undelivered, within};
+use crate::protocol::memory;
 use crate::runtime::local::{OneShot, Permit};
 use crate::runtime::net::Stream;
 use crate::runtime::{clock, executor};
@@ -77,12 +78,12 @@ impl Ended {
 /// Serves one connection until it ends; returns when reader, writer and subscriptions are done.
 pub(super) async fn run(stream: Stream, shard: Rc<Shard>) {
     let peer = stream.peer();
-    let connection = Rc::new(Connection::new(shard));
+    let connection = Rc::new(Connection::new(shard, stream.clone()));
     let written = OneShot::default();
     executor::spawn({
         let (stream, connection, written) = (stream.clone(), Rc::clone(&connection), written.clone());
         async move {
-            let delivering = connection.outbox.deliver(&stream, connection.shard.probe());
+            let delivering = connection.outbox.deliver(&stream, &connection.shard);
             let ended = executor::catch_panic(delivering).await;
             // A blocked reader wakes with the end of the stream.
             connection.outbox.close();
@@ -167,15 +168,21 @@ impl Session {
         let head = self.next_head().await?;
         let reserve = reserve_bytes(&head);
         let budget = self.shard().request_budget().clone();
+        let limit = self.shard().limits().frame_timeout;
         // What arrived in one piece, and need not wait for memory, has one reading of the clock.
-        let whole = self.intake.buffered().len() >= head.length && budget.available() >= reserve;
-        let begun = (!whole).then(clock::now);
-        let memory = budget.acquire(reserve).await;
+        let missing = head.length.saturating_sub(self.intake.buffered().len());
+        let memory = budget.try_acquire(reserve);
+        let begun = (missing > 0 || memory.is_none()).then(clock::now);
+        let memory = match memory {
+            Some(memory) => Some(memory),
+            None => memory::for_frame(&self.stream, &budget, reserve, missing, limit).await,
+        };
+        let memory = memory.ok_or(Ended::TooSlow)?;
         if self.connection.outbox.is_closed() {
             return Err(Ended::Closed);
         }
-        let limit = self.shard().limits().frame_timeout;
-        let taken = within(limit, self.intake.take(&self.stream, head.length)).await;
+        let body = self.intake.take(&self.stream, head.length);
+        let taken = memory::frame_in_time(limit, head.length, &budget, body).await;
         let (bytes, start) = taken.ok_or(Ended::TooSlow)??.ok_or(Ended::EndOfStream)?;
         let complete = clock::now();
         let arrival = Arrival {

@@ -269,7 +269,7 @@ impl Pusher {
         let leave = connection.subscriptions.leave.acquire(1);
         let leave = subscription.unless_stopped(leave).await?;
         let (limits, reserve) = self.bounds();
-        let memory = connection.shard.response_budget().acquire(reserve);
+        let memory = connection.reserve(reserve);
         let memory = subscription.unless_stopped(memory).await?;
         let parts = self.parts(limits.max_bytes);
         let reads = connection.shard.read(parts.clone(), limits).await;

@@ -172,6 +172,8 @@ struct State {
     counters: DiskCounters,
     faults: DiskFaults,
     lies: DiskLies,
+    /// Writes end before they are flushed: who asked for them dies.
+    unflushed: bool,
 }
 
 /// See the module.
@@ -183,6 +185,8 @@ struct Inner {
     random: RefCell<Random>,
     pending: RefCell<BTreeMap<u64, Pending>>,
     next_pending: Cell<u64>,
+    /// See [`Disk::stop_after`].
+    stops_after: Cell<Option<u64>>,
 }
 
 /// An open file of the simulated disk.
@@ -203,11 +207,36 @@ impl Disk {
                 counters: DiskCounters::default(),
                 faults: DiskFaults::default(),
                 lies: DiskLies::default(),
+                unflushed: false,
             }),
             random: RefCell::new(random),
             pending: RefCell::default(),
             next_pending: Cell::new(0),
+            stops_after: Cell::new(None),
         }))
+    }
+
+    /// Has nothing more reach the disk after so many further operations, as if who asks had been killed right there: also
+    /// in the middle of what never yields, such as recovery. Its process is to be killed before this is taken back.
+    pub(crate) fn stop_after(&self, operations: Option<u64>) {
+        self.0.stops_after.set(operations);
+    }
+
+    /// Whether the disk has been made to stop, and has.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.0.stops_after.get() == Some(0)
+    }
+
+    /// Counts an operation; an error once the disk has stopped.
+    fn go_on(&self) -> io::Result<()> {
+        match self.0.stops_after.get() {
+            None => Ok(()),
+            Some(0) => Err(eio()),
+            Some(left) => {
+                self.0.stops_after.set(Some(left - 1));
+                Ok(())
+            }
+        }
     }
 
     /// What goes wrong from now on.
@@ -279,10 +308,14 @@ impl Disk {
         *self.0.pending.borrow_mut() = kept;
         for effect in gone.into_values().filter_map(|pending| pending.effect) {
             let mut random = self.0.random.borrow_mut();
-            if random.one_in(2) {
-                let mut state = self.0.state.borrow_mut();
+            let mut state = self.0.state.borrow_mut();
+            // Not at all; whole; or it came as far as the cache of the device.
+            let how = random.below(3);
+            if how > 0 {
+                state.unflushed = how == 2;
                 // Nobody is left to hear how it went.
                 let _unheard = effect(&mut state, &mut random);
+                state.unflushed = false;
             }
         }
     }
@@ -308,6 +341,11 @@ impl Disk {
     async fn operate(&self, facts: &[u64], effect: Effect) -> io::Result<usize> {
         let world = here().expect("a simulated disk is used inside its world");
         world.note(facts);
+        let stopped = self.go_on().err();
+        let effect = match stopped {
+            Some(error) => Box::new(move |_: &mut State, _: &mut Random| Err(error)),
+            None => effect,
+        };
         let id = self.0.next_pending.get();
         self.0.next_pending.set(id + 1);
         self.0.pending.borrow_mut().insert(
@@ -331,7 +369,8 @@ impl Disk {
     }
 
     fn draw_delay(&self) -> Duration {
-        let slow = self.fault(|faults| faults.slow);
+        let slow_one_in = self.0.state.borrow().faults.slow;
+        let slow = self.0.random.borrow_mut().one_in(slow_one_in);
         let range = self.0.state.borrow().faults.delay.clone();
         let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let drawn = self
@@ -446,7 +485,7 @@ impl Disk {
                 return Ok(bytes.len());
             }
             state.store(inode, at, &bytes)?;
-            if sync != WriteSync::None && !state.lies.dsync_is_volatile {
+            if sync != WriteSync::None && !state.lies.dsync_is_volatile && !state.unflushed {
                 state.make_durable(inode, at..at + bytes.len());
             }
             Ok(bytes.len())
@@ -545,6 +584,7 @@ impl Disk {
             world.note(&[40, kind]);
             world.pass(BLOCKING_COST);
         }
+        self.go_on()?;
         call(&mut self.0.state.borrow_mut())
     }
 
@@ -951,12 +991,18 @@ impl State {
         Ok(())
     }
 
+    /// A direct write. It may grow a file at its end, as the cleaner's do.
     fn store(&mut self, inode: Inode, at: usize, bytes: &[u8]) -> io::Result<()> {
-        let node = self.nodes.get_mut(&inode).ok_or(io::ErrorKind::NotFound)?;
+        let have = self.nodes.get(&inode).map_or(0, |node| node.cached.len());
         assert!(
-            at + bytes.len() <= node.cached.len(),
-            "a direct write never grows a file"
+            at <= have,
+            "{inode:?} has {have} bytes, a write at {at} leaves a hole"
         );
+        self.room_for((at + bytes.len()).saturating_sub(have))?;
+        let node = self.nodes.get_mut(&inode).ok_or(io::ErrorKind::NotFound)?;
+        if at + bytes.len() > have {
+            node.cached.resize(at + bytes.len(), 0);
+        }
         node.cached[at..at + bytes.len()].copy_from_slice(bytes);
         node.dirty
             .extend(at / SECTOR_BYTES..(at + bytes.len()).div_ceil(SECTOR_BYTES));

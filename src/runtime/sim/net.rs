@@ -275,6 +275,24 @@ impl SimSocket {
         Ok(count)
     }
 
+    /// As `runtime::net::Stream::wait_for_bytes`.
+    pub(crate) async fn wait_for_bytes(&self, bytes: usize) -> io::Result<()> {
+        poll_fn(|cx| {
+            let mut pipe = self.0.incoming.borrow_mut();
+            if pipe.reset || pipe.ended || pipe.arrived.len() >= bytes.min(PIPE_BYTES) {
+                return Poll::Ready(Ok(()));
+            }
+            pipe.reader = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// As `runtime::net::Stream::bytes_under_way`.
+    pub(crate) fn bytes_under_way(&self) -> usize {
+        self.0.outgoing.borrow().travelling
+    }
+
     /// Sends bytes on their way.
     fn send(&self, world: &World, bytes: Vec<u8>) {
         let mut pipe = self.0.outgoing.borrow_mut();

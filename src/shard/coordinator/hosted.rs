@@ -4,6 +4,10 @@
 //! records, many in one batch, and hands the answers to another, which lets them go when the log is durable that far. When
 //! nothing is queued and the log is durable already, as it is for nearly every heartbeat, an answer leaves at once.
 //!
+//! **Turns.** A decision over thousands of members takes milliseconds, and one that writes a large group down makes megabytes
+//! of a small request. Where that is so, requests wait in a backlog, are decided one a turn, and only as fast as the log
+//! takes what was decided. The backlog is bounded; beyond it clients are told to come again.
+//!
 //! **When an append fails**, memory is ahead of the log and stays so: nothing more is answered from it but refusals, until
 //! the process has started again. Nobody was told what is not in the log.
 
@@ -18,16 +22,32 @@ use crate::broker::group::classic::Context;
 use crate::broker::group::coordinator::Coordinator;
 use crate::broker::group::error::GroupError;
 use crate::broker::group::record::GroupRecord;
-use crate::broker::group::request::{GroupReply, Ticket};
+use crate::broker::group::request::{GroupReply, GroupRequest, Ticket};
 use crate::runtime::clock;
 use crate::runtime::executor;
 use crate::runtime::local::Notify;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Records are appended in batches of about this many bytes; one record may be larger.
 const BATCH_BYTES: usize = 512 << 10;
+
+/// A decision that takes this long has the next one wait for its turn.
+const DECISION_LONG: Duration = Duration::from_millis(1);
+
+/// Requests that wait for their turn at a partition; the rest are told to come again.
+const BACKLOG_MAX: usize = 4096;
+
+/// Decisions that are not in the log yet may take one byte of this many of the groups' memory,
+const QUEUED_SHARE: usize = 2;
+/// and those of one partition this much in any case.
+const QUEUED_BYTES_SPARED: usize = 64 << 10;
+
+/// How often a partition that lacks room looks whether there is some.
+const FULL_POLL: Duration = Duration::from_millis(50);
 
 /// Whether the groups of a partition can be served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +58,14 @@ pub(super) enum Service {
     Ready,
     /// The partition cannot be read, or not be written any more.
     Lost,
+}
+
+/// A request to a group of the partition.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) group: Arc<str>,
+    pub(super) request: GroupRequest,
+    pub(super) ticket: Ticket,
 }
 
 #[derive(Debug)]
@@ -66,6 +94,16 @@ pub(super) struct Hosted {
     pending: RefCell<VecDeque<Pending>>,
     appended: Notify,
     has_tasks: Cell<bool>,
+    /// Requests that wait for their turn.
+    backlog: RefCell<VecDeque<Asked>>,
+    /// A task takes them from there.
+    serving: Cell<bool>,
+    /// The last decision took long.
+    costly: Cell<bool>,
+    /// Bytes of the records in the queue and on their way to the log.
+    queued_bytes: Cell<usize>,
+    /// They have become fewer.
+    relieved: Notify,
 }
 
 impl Hosted {
@@ -80,6 +118,11 @@ impl Hosted {
             pending: RefCell::new(VecDeque::new()),
             appended: Notify::default(),
             has_tasks: Cell::new(false),
+            backlog: RefCell::new(VecDeque::new()),
+            serving: Cell::new(false),
+            costly: Cell::new(false),
+            queued_bytes: Cell::new(0),
+            relieved: Notify::default(),
         })
     }
 
@@ -119,7 +162,7 @@ impl Hosted {
         while let Some(next) = queue.pop_front() {
             match next {
                 Queued::Record(record) => {
-                    bytes += record.key.len() + record.value.as_ref().map_or(0, Vec::len);
+                    bytes += bytes_of(&record);
                     records.push(record);
                     if bytes >= BATCH_BYTES {
                         break;
@@ -134,6 +177,80 @@ impl Hosted {
 }
 
 impl Shard {
+    /// Has a request decided: at once, or in its turn where decisions take long or the log is behind.
+    pub(super) fn take_in(self: &Rc<Self>, hosted: &Rc<Hosted>, asked: Asked) {
+        if !hosted.serving.get() && !hosted.costly.get() && !self.is_behind(hosted) {
+            return self.decide(hosted, asked);
+        }
+        let bytes = asked.request.memory_bytes();
+        let waiting = self.groups.backlog_bytes.get() + bytes;
+        if hosted.backlog.borrow().len() >= BACKLOG_MAX || waiting > self.groups.bytes_max {
+            return self.groups.refuse(asked.ticket, GroupError::NotAvailable);
+        }
+        self.groups.backlog_bytes.set(waiting);
+        hosted.backlog.borrow_mut().push_back(asked);
+        if !hosted.serving.replace(true) {
+            executor::spawn(Rc::clone(self).serve_backlog(Rc::clone(hosted)));
+        }
+    }
+
+    fn decide(self: &Rc<Self>, hosted: &Rc<Hosted>, asked: Asked) {
+        let begun = clock::now();
+        let room = self.groups.room();
+        let Asked {
+            group,
+            request,
+            ticket,
+        } = asked;
+        self.act(hosted, |machine, cx| {
+            machine.request(&group, request, ticket, room, cx);
+        });
+        hosted.costly.set(clock::now().since(begun) >= DECISION_LONG);
+    }
+
+    /// One decision a turn, so that everybody else on the core has theirs in between.
+    async fn serve_backlog(self: Rc<Self>, hosted: Rc<Hosted>) {
+        loop {
+            executor::yield_now().await;
+            while self.is_behind(&hosted) && hosted.service.get() == Service::Ready && !self.sealed.get() {
+                hosted.relieved.notified().await;
+            }
+            let next = hosted.backlog.borrow_mut().pop_front();
+            let Some(asked) = next else { break };
+            let waiting = self.groups.backlog_bytes.get() - asked.request.memory_bytes();
+            self.groups.backlog_bytes.set(waiting);
+            match hosted.refusal() {
+                Some(error) => self.groups.refuse(asked.ticket, error),
+                None if self.sealed.get() => self.groups.refuse(asked.ticket, GroupError::NotCoordinator),
+                None => self.decide(&hosted, asked),
+            }
+        }
+        hosted.serving.set(false);
+    }
+
+    /// Whether more was decided than the log has taken. What one partition may have in any case is beside the bound of all.
+    fn is_behind(&self, hosted: &Hosted) -> bool {
+        hosted.queued_bytes.get() > QUEUED_BYTES_SPARED
+            && self.groups.queued_bytes.get() > self.groups.bytes_max / QUEUED_SHARE
+    }
+
+    fn note_queued(&self, hosted: &Hosted, records: &[GroupRecord]) {
+        let bytes: usize = records.iter().map(bytes_of).sum();
+        hosted.queued_bytes.set(hosted.queued_bytes.get() + bytes);
+        self.groups
+            .queued_bytes
+            .set(self.groups.queued_bytes.get() + bytes);
+    }
+
+    fn note_appended(&self, hosted: &Hosted, records: &[GroupRecord]) {
+        let bytes: usize = records.iter().map(bytes_of).sum();
+        hosted.queued_bytes.set(hosted.queued_bytes.get() - bytes);
+        self.groups
+            .queued_bytes
+            .set(self.groups.queued_bytes.get() - bytes);
+        hosted.relieved.notify();
+    }
+
     /// Lets the coordinator decide something, and sees to what follows from it.
     pub(super) fn act<T>(
         self: &Rc<Self>,
@@ -157,6 +274,7 @@ impl Shard {
             }
             return done;
         }
+        self.note_queued(hosted, &effects.records);
         let records = effects.records.into_iter().map(Queued::Record);
         let answers = effects.replies.into_iter();
         let answers = answers.map(|(ticket, reply)| Queued::Answer(ticket, reply));
@@ -173,12 +291,14 @@ impl Shard {
         loop {
             hosted.queued.notified().await;
             while !hosted.queue.borrow().is_empty() {
+                self.wait_for_room(&hosted).await;
                 let (records, answers) = hosted.take_batch();
                 let appended = match records.is_empty() {
                     true => Ok(hosted.partition.log.borrow().next()),
                     false => self.append_records(&hosted, &records).await,
                 };
                 hosted.appending.set(false);
+                self.note_appended(&hosted, &records);
                 match appended {
                     Ok(end) => {
                         hosted.pending.borrow_mut().push_back(Pending { end, answers });
@@ -187,6 +307,13 @@ impl Shard {
                     Err(()) => self.lose(&hosted, answers),
                 }
             }
+        }
+    }
+
+    /// While the disk is full, decisions stay here, where they are counted, and not in the buffers that reads need, too.
+    async fn wait_for_room(&self, hosted: &Hosted) {
+        while hosted.partition.lacks_room.get() && !self.sealed.get() {
+            executor::sleep(FULL_POLL).await;
         }
     }
 
@@ -235,4 +362,8 @@ impl Shard {
             }
         }
     }
+}
+
+fn bytes_of(record: &GroupRecord) -> usize {
+    record.key.len() + record.value.as_ref().map_or(0, Vec::len)
 }

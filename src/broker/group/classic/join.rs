@@ -38,14 +38,33 @@ impl ClassicGroup {
         }
     }
 
+    /// Whether it comes from a member of the group, by its id or in the place of its instance.
+    #[must_use]
+    pub fn has_member(&self, request: &JoinRequest) -> bool {
+        self.member_of(request).is_some()
+    }
+
+    /// Whether it comes from a member that brings no more than it has brought.
+    #[must_use]
+    pub fn holds(&self, request: &JoinRequest) -> bool {
+        let held = self
+            .member_of(request)
+            .map(|member| protocol_bytes(&member.protocols));
+        held.is_some_and(|held| protocol_bytes(&request.protocols) <= held)
+    }
+
+    fn member_of(&self, request: &JoinRequest) -> Option<&Member> {
+        self.members.get(request.member_id.as_str()).or_else(|| {
+            let id = self.instances.get(request.instance_id.as_deref()?)?;
+            self.members.get(id)
+        })
+    }
+
     /// Kafka's rule: in a rebalance those who have joined count, otherwise all members; who is in already stays in. And the
     /// group's bytes must fit one record.
     fn has_place_for(&self, request: &JoinRequest, cx: &Context<'_>) -> bool {
         let max = usize::try_from(cx.config.size_max).unwrap_or(usize::MAX);
-        let known = self.members.get(request.member_id.as_str()).or_else(|| {
-            let id = self.instances.get(request.instance_id.as_deref()?)?;
-            self.members.get(id)
-        });
+        let known = self.member_of(request);
         let held = known.map_or(0, |member| protocol_bytes(&member.protocols));
         if self.bytes - held + protocol_bytes(&request.protocols) > GROUP_BYTES_MAX {
             return false;

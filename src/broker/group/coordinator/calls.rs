@@ -22,6 +22,10 @@ impl Coordinator {
         room: Room,
         cx: &mut Context<'_>,
     ) {
+        if room == Room::None && self.grows(group, &request) {
+            let refused = refused(request, GroupError::NotAvailable);
+            return cx.effects.replies.push((ticket, refused));
+        }
         let reply = match request {
             GroupRequest::Join(request) => return self.join(group, request, ticket, room, cx),
             GroupRequest::Sync(request) => return self.sync(group, request, ticket, cx),
@@ -56,12 +60,15 @@ impl Coordinator {
         cx: &mut Context<'_>,
     ) {
         let is_new = request.member_id.is_empty();
+        let known = self.groups.get(id).and_then(Group::classic);
+        // An id that was given out and not used yet makes no member.
+        let joins = !known.is_some_and(|group| group.has_member(&request));
         let error = if !session_is_legal(&request, cx) {
             Some(GroupError::InvalidSessionTimeout)
-        } else if is_new && room == Room::None {
-            Some(GroupError::NotAvailable)
         } else if !is_new && !self.groups.contains_key(id) {
             Some(GroupError::UnknownMember)
+        } else if joins && room != Room::Enough {
+            Some(GroupError::NotAvailable)
         } else {
             None
         };
@@ -120,7 +127,7 @@ impl Coordinator {
         if !self.groups.contains_key(id) && request.generation >= 0 {
             return Err(GroupError::UnknownGroup);
         }
-        if room == Room::None && !self.knows_all(id, &request.parts) {
+        if room != Room::Enough && !self.knows_all(id, &request.parts) {
             return Err(GroupError::NotAvailable);
         }
         self.create_if_absent(id, cx);
@@ -216,6 +223,18 @@ impl Coordinator {
             cx.effects.records.extend(group.tombstones());
         });
         self.forget(id);
+    }
+}
+
+/// A refusal of the whole request, in the form its answer has.
+fn refused(request: GroupRequest, error: GroupError) -> GroupReply {
+    match request {
+        GroupRequest::Join(request) => GroupReply::Join(Err(JoinRefused {
+            error,
+            member_id: Arc::from(request.member_id),
+        })),
+        GroupRequest::Sync(_) => GroupReply::Sync(Err(error)),
+        _ => GroupReply::Refused(error),
     }
 }
 

@@ -30,7 +30,7 @@ impl Coordinator {
         }
         let is_new = request.member_epoch == EPOCH_JOIN
             && !members.is_some_and(|members| members.has_member(&request.member_id));
-        if is_new && room == Room::None {
+        if is_new && room != Room::Enough {
             return Err(GroupError::NotAvailable);
         }
         let reply = if members.is_some() {

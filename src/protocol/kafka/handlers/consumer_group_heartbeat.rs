@@ -105,7 +105,7 @@ fn take_over(
         assignor: request.server_assignor.map(Arc::from),
         owned: request.topic_partitions.as_deref().map(owned),
         client_id: Arc::from(call.client_id()),
-        client_host: Arc::from(format!("/{}", call.peer.ip())),
+        client_host: Arc::from(format!("/{}", call.stream.peer().ip())),
     };
     Ok((group, Box::new(heartbeat)))
 }

@@ -65,7 +65,7 @@ fn take_over(call: &Call, request: &JoinGroupRequest<'_>) -> Result<(Arc<str>, J
         fresh_id: crate::runtime::entropy::uuid().hyphenated().to_string(),
         instance_id: request.group_instance_id.map(str::to_owned),
         client_id: Arc::from(call.client_id()),
-        client_host: Arc::from(format!("/{}", call.peer.ip())),
+        client_host: Arc::from(format!("/{}", call.stream.peer().ip())),
         protocol_type: Arc::from(request.protocol_type),
         protocols: protocols.collect(),
         session_timeout_ms: request.session_timeout_ms,

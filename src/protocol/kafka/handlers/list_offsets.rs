@@ -1,7 +1,10 @@
 //! ListOffsets: the ends of a log, and the offset at a time.
 //!
 //! Without tiered storage the earliest local offset is the log start, and nothing is ever tiered. A question that a
-//! version does not have is answered with `UNSUPPORTED_VERSION` for its partition, as Kafka does.
+//! version does not have is answered with `UNSUPPORTED_VERSION` for its partition, as Kafka does, and a partition that is
+//! named twice with `INVALID_REQUEST`.
+
+use crate::base::hash::HashSet;
 
 use super::{find_log, wire_epoch, wire_offset};
 use crate::base::Timestamp;
@@ -24,17 +27,34 @@ enum Question {
     Tiered,
 }
 
+/// Partitions that are named more than once. A search may read megabytes, so none is made twice for one request.
+fn repeated<'a>(request: &ListOffsetsRequest<'a>) -> HashSet<(&'a str, i32)> {
+    let mut once = HashSet::default();
+    let all = request.topics.iter().flat_map(|topic| {
+        let partitions = topic.partitions.iter();
+        partitions.map(|partition| (topic.name, partition.partition_index))
+    });
+    all.filter(|place| !once.insert(*place)).collect()
+}
+
 /// Answers each partition for itself.
 pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     let request: ListOffsetsRequest<'_> = call.decode()?;
     let image = call.shard.image();
     let mut queries = Vec::new();
     let mut asked = Vec::new();
+    let repeated = repeated(&request);
     for topic in &request.topics {
         for partition in &topic.partitions {
             let log = find_log(&image, topic.name, partition.partition_index);
             let question = log
                 .ok_or(ErrorCode::UnknownTopicOrPartition)
+                .and_then(
+                    |log| match repeated.contains(&(topic.name, partition.partition_index)) {
+                        true => Err(ErrorCode::InvalidRequest),
+                        false => Ok(log),
+                    },
+                )
                 .and_then(|log| Ok((log, question(partition.timestamp, call.version)?)));
             if let Ok((log, Question::Ask(query))) = question {
                 queries.push((log, query));

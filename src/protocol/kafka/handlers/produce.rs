@@ -116,7 +116,7 @@ struct Pending {
 /// The first stage. See the module.
 pub(in crate::protocol::kafka) async fn begin(call: Call) -> PendingAnswer {
     count(&call.shard.probe().produce_requests, 1);
-    let plan = match plan(&call) {
+    let plan = match plan(&call).await {
         Ok(plan) => plan,
         Err(error) => {
             tracing::debug!(%error, "malformed Produce");
@@ -155,8 +155,9 @@ pub(in crate::protocol::kafka) async fn begin(call: Call) -> PendingAnswer {
     Box::pin(finish(call, pending, fates, acks, trail))
 }
 
-/// Checks everything that can be checked without the logs.
-fn plan(call: &Call) -> Result<Plan<'_>, crate::protocol::kafka::wire::DecodeError> {
+/// Checks everything that can be checked without the logs. Batches that have to be opened may open to a thousand times their
+/// size, so others get their turn in between.
+async fn plan(call: &Call) -> Result<Plan<'_>, crate::protocol::kafka::wire::DecodeError> {
     let request: ProduceRequest<'_> = call.decode()?;
     let image = call.shard.image();
     let whole = refuse_whole(&request);
@@ -194,6 +195,7 @@ fn plan(call: &Call) -> Result<Plan<'_>, crate::protocol::kafka::wire::DecodeErr
                 }
                 Err(refusal) => Fate::Refused(refusal),
             });
+            plan.rewrites.give_way().await;
         }
     }
     Ok(plan)

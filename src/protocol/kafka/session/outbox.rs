@@ -24,11 +24,11 @@ use futures_lite::future::poll_once;
 
 use crate::protocol::delivery::{Undelivered, write_chunks};
 use crate::protocol::kafka::call::{Answer, PendingAnswer, Reply};
-use crate::runtime::clock;
 use crate::runtime::local::{Notify, Permit, WakerList};
 use crate::runtime::net::Stream;
-use crate::shard::Probe;
+use crate::runtime::{clock, executor};
 use crate::shard::stages::Handoff;
+use crate::shard::{Probe, Shard};
 
 /// Answers are gathered into one write up to this many bytes.
 const WRITE_BYTES_GATHERED: usize = 256 * 1024;
@@ -102,7 +102,7 @@ impl Outbox {
     }
 
     /// Whether the connection is given up.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(in crate::protocol::kafka) fn is_closed(&self) -> bool {
         self.phase.get() == Phase::Closed
     }
 
@@ -212,7 +212,7 @@ impl Outbox {
     }
 
     /// Writes answers until the connection drains or fails.
-    pub(super) async fn deliver(&self, stream: &Stream, probe: &Probe) -> Result<(), Undelivered> {
+    pub(super) async fn deliver(&self, stream: &Stream, shard: &Shard) -> Result<(), Undelivered> {
         let mut batch = Batch::default();
         let mut carried = None;
         loop {
@@ -233,13 +233,17 @@ impl Outbox {
                     }
                 }
             }
-            write_chunks(stream, &batch.chunks).await?;
-            batch.hand_off(probe);
+            write_chunks(stream, &batch.chunks, shard.response_budget()).await?;
+            batch.hand_off(shard.probe());
             self.answered(batch.held.len());
             if let Some(reason) = batch.close {
                 return Err(Undelivered::Refused(reason));
             }
             batch.clear();
+            if !self.queue.borrow().is_empty() {
+                // A peer that asks and reads without a pause is not the only one.
+                executor::yield_now().await;
+            }
         }
     }
 }
@@ -301,7 +305,6 @@ mod tests {
     use std::future::Future;
 
     use super::*;
-    use crate::runtime::executor;
     use crate::runtime::local::Budget;
 
     fn ready<F: Future>(future: F) -> bool {

@@ -103,7 +103,7 @@ async fn read(
     let asked = request.arrival.complete;
     let mut waited_ns = 0;
     loop {
-        let mut held = connection.shard.response_budget().acquire(reserve).await;
+        let mut held = connection.reserve(reserve).await;
         // Allocates: the shard takes the parts, which may cross to other cores, and this loop may need them again.
         let reads = connection.shard.read(parts.to_vec(), limits).await;
         let bytes = bytes_of(&reads);

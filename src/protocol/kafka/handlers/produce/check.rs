@@ -61,7 +61,7 @@ pub(super) fn check_batch<'a>(
     if codec.is_none() && !rules.need_records() && rules.take_latest(batch.max_timestamp()) {
         return Ok(Passed::AsSent(batch));
     }
-    let opened = Opened::of(&batch, topic.settings.max_message_bytes)?;
+    let opened = Opened::of(&batch, topic.settings.max_message_bytes, rewrites)?;
     judge(&opened, rules)?;
     match codec {
         None => Ok(Passed::AsSent(batch)),

@@ -1,7 +1,8 @@
 //! Batches that must be opened: topics that want keys, bound timestamps into the past, or store with a codec of their own.
 //!
-//! **Promise.** Opening takes at most [`OPENED_BYTES_MAX`] (or what the topic allows a batch to have, if that is more), one
-//! batch at a time on a shard, since nothing waits in between. An opened batch is read to its end: a record count or an
+//! **Promise.** Opening takes at most [`OPENED_BYTES_MAX`] (or what the topic allows a batch to have, if that is more) and no more
+//! than [`EXPANSION_MAX`] times what was sent, one
+//! batch at a time on a shard: nothing waits while one is open, and others get their turn between two. An opened batch is read to its end: a record count or an
 //! offset that is not what the header says is refused, and so is everything that is no record.
 //!
 //! **Rewritten batches** lie in a frame of their own until they are appended, on the account of the shard's response memory.
@@ -20,10 +21,20 @@ use crate::broker::admission::{RecordFault, RecordRules};
 use crate::broker::topic::TopicSettings;
 use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::map;
+use crate::runtime::executor;
 use crate::runtime::local::{Budget, Permit};
 
 /// Most bytes the records of one batch may open to: thirty times the default bound on a batch.
 const OPENED_BYTES_MAX: usize = 32 << 20;
+
+/// And at most this many bytes for each byte as sent: text shrinks to a tenth, machine-made logs to a fiftieth, and what shrinks
+/// to less was made to be expensive,
+const EXPANSION_MAX: usize = 256;
+/// unless it is no more than this.
+const OPENED_BYTES_SPARED: usize = 4 << 20;
+
+/// Other tasks get their turn when this many bytes were opened: some milliseconds' work.
+const OPENED_BYTES_PER_TURN: usize = 4 << 20;
 
 /// Most records of a batch that are named when they are refused.
 const FAULTS_MAX: usize = 1000;
@@ -40,9 +51,22 @@ impl<'a> Opened<'a> {
     ///
     /// # Errors
     /// 10 if its records are too many bytes, 87 if they do not open.
-    pub(super) fn of(batch: &KafkaBatch<'a>, batch_bytes_max: u32) -> Result<Self, Refusal> {
+    pub(super) fn of(
+        batch: &KafkaBatch<'a>,
+        batch_bytes_max: u32,
+        rewrites: &mut Rewrites<'_>,
+    ) -> Result<Self, Refusal> {
         let most = OPENED_BYTES_MAX.max(usize::try_from(batch_bytes_max).unwrap_or(usize::MAX));
-        match batch.uncompressed(most) {
+        let packed = usize::try_from(batch.total_bytes()).unwrap_or(usize::MAX);
+        let most = most.min(
+            packed
+                .saturating_mul(EXPANSION_MAX)
+                .saturating_add(OPENED_BYTES_SPARED),
+        );
+        let opened = batch.uncompressed(most);
+        // One that is given up was opened up to the bound.
+        rewrites.opened_bytes += opened.as_ref().map_or(most, |section| section.len());
+        match opened {
             Ok(section) => Ok(Self {
                 batch: *batch,
                 section,
@@ -113,6 +137,8 @@ pub(super) struct Rewrites<'b> {
     budget: &'b Budget,
     frame: Vec<u8>,
     held: Vec<Permit>,
+    /// Bytes opened since other tasks had their turn.
+    opened_bytes: usize,
 }
 
 impl<'b> Rewrites<'b> {
@@ -122,6 +148,15 @@ impl<'b> Rewrites<'b> {
             budget,
             frame: Vec::new(),
             held: Vec::new(),
+            opened_bytes: 0,
+        }
+    }
+
+    /// Lets other tasks run if much was opened since they did.
+    pub(super) async fn give_way(&mut self) {
+        if self.opened_bytes >= OPENED_BYTES_PER_TURN {
+            self.opened_bytes = 0;
+            executor::yield_now().await;
         }
     }
 
