@@ -18,11 +18,11 @@ const TOPIC: &str = "events";
 const GROUP: &str = "group";
 const FLOODS: i32 = 5;
 /// Batches of each flood; all floods together are a good deal more than the broker's memory.
-const BATCHES: usize = 16;
+const BATCHES: usize = 12;
 const BATCH: usize = 400 << 10;
 /// What the broker may use, and what the process is beside that: code, threads, the allocator's slack.
-const BUDGET: &str = "24MiB";
-const RESIDENT_MAX: u64 = (24 + 64) << 20;
+const BUDGET: &str = "16MiB";
+const RESIDENT_MAX: u64 = (16 + 64) << 20;
 /// A disk that answers in an hour answers never.
 const NEVER: Duration = Duration::from_secs(3600);
 
@@ -43,22 +43,20 @@ impl Drop for Hang<'_> {
     }
 }
 
-/// Sends batches to its partition without waiting for an answer, then reads the answers: offsets and values.
+/// Sends a batch to its partition again and again without waiting for an answer, then reads the answers: offsets and values.
 fn flood(address: SocketAddr, partition: i32, sent: &AtomicUsize) -> Vec<(i64, Vec<u8>)> {
     let mut client = Client::connect(address);
-    let value = |number: usize| {
-        let mut value = format!("flood {partition} {number:04} ").into_bytes();
-        value.resize(BATCH, b'f');
-        value
-    };
+    let mut value = format!("flood {partition} ").into_bytes();
+    value.resize(BATCH, b'f');
+    let batch = client::batch(&[&value]);
     // Sending blocks once the broker does not read any more; the answers come when it does.
     client.connection().set_patience(Duration::from_secs(60));
-    for number in 0..BATCHES {
-        client.produce_later(TOPIC, partition, &client::batch(&[value(number)]));
+    for _ in 0..BATCHES {
+        client.produce_later(TOPIC, partition, &batch);
         sent.fetch_add(1, Ordering::Relaxed);
     }
     let answers = (0..BATCHES).map(|number| match client.produced_later() {
-        Ok(Some((NONE, offset))) => (offset, value(number)),
+        Ok(Some((NONE, offset))) => (offset, value.clone()),
         other => panic!("batch {number} to partition {partition} waited for {other:?}"),
     });
     answers.collect()
@@ -85,7 +83,8 @@ fn a_disk_that_hangs_holds_up_what_needs_it_and_nothing_else() {
         .set("log.segment_bytes=8MiB")
         .set("log.max_message_bytes=512KiB")
         .set("log.pool_segments=1")
-        .set("log.min_free_bytes=0");
+        .set("log.min_free_bytes=0")
+        .set("group.initial_rebalance_delay=0s");
     options.memory = BUDGET;
     let mut broker = Broker::start(options);
     let address = broker.kafka();

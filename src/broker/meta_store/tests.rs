@@ -30,9 +30,19 @@ struct State {
     calls_left: Option<usize>,
     /// How many bytes of a failing append arrive.
     torn_bytes: usize,
+    /// There is no room for more than those.
+    full: bool,
 }
 
 impl State {
+    /// A step that takes room.
+    fn step_of_more(&mut self) -> io::Result<()> {
+        if self.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.step()
+    }
+
     fn step(&mut self) -> io::Result<()> {
         match &mut self.calls_left {
             None => Ok(()),
@@ -87,7 +97,7 @@ impl Disk for Memory {
 
     fn append_journal(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.lock();
-        let outcome = state.step();
+        let outcome = state.step_of_more();
         let arrived = if outcome.is_ok() {
             bytes
         } else {
@@ -112,7 +122,7 @@ impl Disk for Memory {
 
     fn write_temporary(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.lock();
-        let outcome = state.step();
+        let outcome = state.step_of_more();
         let arrived = if outcome.is_ok() {
             bytes.len()
         } else {
@@ -391,6 +401,37 @@ fn a_crash_at_any_step_keeps_what_was_answered() {
         }
     }
     assert!(crashes > 400, "the plug was pulled at every step: {crashes}");
+}
+
+#[test]
+fn a_full_disk_refuses_commits_and_takes_them_again_when_there_is_room() {
+    // Far enough that the journal is replaced on the way, which takes room, too.
+    for torn_bytes in [0, 5, 30] {
+        let memory = Memory::default();
+        let mut store = memory.open().unwrap();
+        for n in 0..12 {
+            memory.lock().full = true;
+            memory.lock().torn_bytes = torn_bytes;
+            for _ in 0..2 {
+                let refused = store.commit(numbered(n)).unwrap_err();
+                assert!(refused.is_full() && !store.is_poisoned(), "{refused}");
+            }
+            assert_eq!(contents(&memory.open().unwrap()), after(n));
+            memory.lock().full = false;
+            store.commit(numbered(n)).unwrap();
+            assert_eq!(contents(&memory.open().unwrap()), after(n + 1));
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_fails_while_a_full_one_is_tidied_poisons_the_store() {
+    let memory = Memory::default();
+    let mut store = memory.open().unwrap();
+    memory.lock().full = true;
+    memory.lock().calls_left = Some(0);
+    assert!(store.commit(numbered(1)).is_err());
+    assert!(store.is_poisoned());
 }
 
 #[test]
