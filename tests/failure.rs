@@ -17,8 +17,16 @@
 #[path = "support/support.rs"]
 mod support;
 
+#[path = "failure/clock.rs"]
+mod clock;
+#[path = "failure/descriptors.rs"]
+mod descriptors;
+#[path = "failure/directory.rs"]
+mod directory;
 #[path = "failure/disk.rs"]
 mod disk;
+#[path = "failure/metadata.rs"]
+mod metadata;
 #[path = "failure/restart.rs"]
 mod restart;
 #[path = "failure/retention.rs"]

@@ -5,9 +5,10 @@
 //! when every shard has the new image.
 
 use super::catalog::Catalog;
+use super::lock::LockWatch;
 use crate::runtime::mesh::{Envelope, Peer, Port};
-use crate::shard::ShardStats;
 use crate::shard::request::{Body, ControlError, ControlReply, ControlRequest, Message};
+use crate::shard::{FatalSink, ShardStats};
 use crate::storage::layout::DataDir;
 use crate::storage::marker::CleanEnd;
 use std::cell::{Cell, RefCell};
@@ -35,6 +36,8 @@ pub struct Control {
     next_call: Cell<u64>,
     catalog: Mutex<Catalog>,
     data: DataDir,
+    lock: LockWatch,
+    fatal: FatalSink,
     min_free_bytes: u64,
     disk_full: Cell<bool>,
     free_bytes: Cell<u64>,
@@ -57,6 +60,8 @@ impl Control {
         catalog: Catalog,
         data: DataDir,
         min_free_bytes: u64,
+        lock: LockWatch,
+        fatal: FatalSink,
     ) -> Rc<Self> {
         let control = Rc::new(Self {
             port: Rc::new(port),
@@ -65,6 +70,8 @@ impl Control {
             next_call: Cell::new(1),
             catalog: Mutex::new(catalog),
             data,
+            lock,
+            fatal,
             min_free_bytes,
             disk_full: Cell::new(false),
             free_bytes: Cell::new(0),
@@ -233,6 +240,11 @@ impl Control {
 
     async fn watch_free_space(self: Rc<Self>) {
         loop {
+            if let Some(loss) = self.lock.loss() {
+                // Nothing more is acknowledged until the process has ended.
+                self.ask_all(|| Body::DiskFull(true)).await;
+                return (self.fatal)(loss);
+            }
             if let Ok(space) = rustix::fs::statvfs(self.data.root()) {
                 let free = space.f_bavail.saturating_mul(space.f_frsize);
                 self.free_bytes.set(free);

@@ -272,6 +272,10 @@ impl Shard {
                     "compaction_stopped_partitions",
                     sum_of(&partitions, |partition| partition.uncleanable.get().into()),
                 ),
+                (
+                    "clock_doubt_seconds",
+                    u64::try_from(self.calendar.get().ahead_ms() / 1000).unwrap_or(0),
+                ),
                 ("group_members", groups.members),
                 ("group_offsets", groups.offsets),
                 ("group_memory_bytes", groups.memory_bytes),

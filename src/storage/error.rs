@@ -50,6 +50,16 @@ impl Error {
     }
 }
 
+/// Whether an operation lacked something that comes back: room on the disk, or a descriptor. Nothing was written then.
+#[must_use]
+pub fn passes(error: &io::Error) -> bool {
+    let descriptors = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(|errno| errno.raw_os_error());
+    is_full(error)
+        || error
+            .raw_os_error()
+            .is_some_and(|code| descriptors.contains(&code))
+}
+
 /// Why a read gave no records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ReadError {
