@@ -19,7 +19,6 @@ pub mod omb;
 pub mod output;
 pub mod payload;
 pub mod plan;
-pub mod random;
 pub mod record;
 pub mod report;
 pub mod result;

@@ -1,7 +1,7 @@
 //! The command line: one binary that is the server, its client and its tools.
 //!
 //! Data goes to stdout and everything else to stderr, so that a pipe carries records and nothing but records.
-//! Exit codes: 0 done, 1 failed, 2 used wrongly (arguments or configuration). A reader that goes away
+//! Exit codes: 0 done, 1 failed, 2 used wrongly (arguments or configuration), 3 could not be tried (`prove`). A reader that goes away
 //! (`corelog consume t | head`) is not a failure.
 //!
 //! Every command is a function of its arguments and of [`Streams`], so that tests run it without a process. The
@@ -12,7 +12,6 @@ pub mod args;
 pub mod bench;
 mod config;
 mod consume;
-pub mod consumer;
 pub mod format;
 mod generate;
 mod group;
@@ -20,6 +19,7 @@ mod log;
 mod moment;
 mod output;
 mod produce;
+mod prove;
 mod serve;
 mod topic;
 mod version;
@@ -87,6 +87,7 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> Result<(), CliError>
         Command::Config { command } => config::run(&command, streams),
         Command::Topic { command } => topic::run(&command, streams),
         Command::Group { command } => group::run(&command, streams),
+        Command::Prove(args) => prove::run(&args, streams),
         Command::Generate { command } => generate::run(&command, streams),
         Command::Produce(args) => produce::run(&args, streams),
         Command::Consume(args) => consume::run(&args, streams),
@@ -117,6 +118,12 @@ pub enum CliError {
     /// It tried and failed.
     #[error("{0}")]
     Failed(String),
+    /// The disk failed under the broker.
+    #[error("{0}")]
+    DiskFailed(String),
+    /// It could not even be tried, or not to its end: nothing is known.
+    #[error("{0}")]
+    Unable(String),
     /// Nobody reads the output any more.
     #[error("the reader of the output went away")]
     ReaderGone,
@@ -131,6 +138,8 @@ impl CliError {
         match self {
             Self::Usage(_) => EXIT_USAGE,
             Self::Failed(_) => EXIT_FAILED,
+            Self::DiskFailed(_) => crate::server::bootstrap::EXIT_DISK_FAILED,
+            Self::Unable(_) => EXIT_UNABLE,
             Self::ReaderGone => EXIT_OK,
         }
     }
@@ -160,6 +169,7 @@ const INPUT_BYTES: usize = 1 << 20;
 const EXIT_OK: u8 = 0;
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
+const EXIT_UNABLE: u8 = 3;
 
 #[cfg(test)]
 pub(crate) mod tests {

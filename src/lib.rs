@@ -11,6 +11,10 @@ pub mod broker;
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(all(feature = "server", any(test, fuzzing)))]
+pub mod fuzzing;
+#[cfg(feature = "server")]
+pub mod proof;
 #[cfg(feature = "client")]
 pub mod protocol;
 #[cfg(feature = "server")]

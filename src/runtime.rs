@@ -21,12 +21,17 @@ mod afar;
 pub mod affinity;
 pub mod buffer;
 pub mod clock;
+pub mod control_tasks;
 pub mod disk;
 pub mod doorbell;
+pub mod entropy;
 pub mod executor;
+pub mod fs;
 pub mod local;
 pub mod mesh;
 pub mod net;
 pub mod probe;
 mod reactor;
 pub mod ring;
+#[cfg(test)]
+pub(crate) mod sim;

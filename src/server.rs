@@ -48,9 +48,25 @@ pub enum ServeError {
     /// A shard could not start.
     #[error("a shard cannot start: {0}")]
     Shard(String),
+    /// A shard could not open its files.
+    #[error("a shard cannot start: {0}")]
+    ShardStorage(crate::storage::Error),
     /// A thread or the control runtime.
     #[error("cannot start the control thread: {0}")]
     Runtime(std::io::Error),
+}
+
+impl ServeError {
+    /// Whether it was the disk that failed; then the exit status is [`EXIT_DISK_FAILED`](bootstrap::EXIT_DISK_FAILED).
+    #[must_use]
+    pub fn is_disk_failure(&self) -> bool {
+        match self {
+            Self::Checks(explained) => explained.iter().any(|one| one.blame == checks::Blame::Disk),
+            Self::Storage(error) | Self::ShardStorage(error) => error.is_failure(),
+            Self::Catalog(error) => error.is_failure(),
+            Self::Config(_) | Self::Listen { .. } | Self::Shard(_) | Self::Runtime(_) => false,
+        }
+    }
 }
 
 fn joined<T: std::fmt::Display>(list: &[T]) -> String {

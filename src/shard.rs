@@ -23,6 +23,7 @@ mod reader;
 pub mod request;
 mod request_budget;
 pub mod router;
+mod scrub;
 pub mod stages;
 mod topics;
 mod trim;
@@ -33,7 +34,9 @@ pub use append::PendingProduce;
 pub use cleaner::CleanerConfig;
 pub use mailbox::ShardStats;
 pub use request_budget::RequestBudget;
+pub use scrub::ScrubConfig;
 
+use crate::base::hash::HashMap;
 use crate::base::{LeaderEpoch, LogId, ShardId};
 use crate::broker::image::Image;
 use crate::broker::placement::owner;
@@ -41,13 +44,14 @@ use crate::runtime::buffer::Arena;
 use crate::runtime::disk::{DiskRing, WriteSync};
 use crate::runtime::local::{Budget, Notify, WakerList};
 use crate::runtime::mesh::{Peer, Port};
+use crate::storage::error::is_failure;
 use crate::storage::layout::DataDir;
 use crate::storage::marker::CleanEnd;
 use crate::storage::pool::Pool;
 use partition::Partition;
 use request::Message;
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -164,6 +168,12 @@ pub struct Probe {
     pub compaction_removed_records: Cell<u64>,
     /// How long its last pass took, in milliseconds.
     pub compaction_last_ms: Cell<u64>,
+    /// Bytes the scrub read.
+    pub scrub_bytes: Cell<u64>,
+    /// Passes of the scrub over all logs that ended.
+    pub scrub_passes: Cell<u64>,
+    /// Damaged ranges the scrub found.
+    pub scrub_damaged: Cell<u64>,
     /// Where the time of batches and reads goes.
     pub stages: stages::StageLedger,
     /// From a complete Produce frame to its answer handed to the socket, durability included.
@@ -236,6 +246,8 @@ pub struct ShardConfig {
     pub producer_expiration: Duration,
     /// Bounds of the cleaner.
     pub cleaner: CleanerConfig,
+    /// When and how fast sealed segments are read again.
+    pub scrub: ScrubConfig,
     /// What there is to know about groups.
     pub groups: coordinator::GroupSettings,
     /// Whom to tell when the disk failed.
@@ -295,6 +307,8 @@ pub struct Shard {
     cold: reader::ColdReads,
     cleaner: CleanerConfig,
     pace: cleaner::Pace,
+    scrub: ScrubConfig,
+    scrub_pace: cleaner::Pace,
     producer_ids: RefCell<std::ops::Range<i64>>,
     groups: coordinator::Groups,
     /// Leader epochs of all logs of the broker that are led with another epoch than the first.
@@ -346,6 +360,8 @@ impl Shard {
             retention_check_interval: config.retention_check_interval,
             cleaner: config.cleaner,
             pace: cleaner::Pace::default(),
+            scrub: config.scrub,
+            scrub_pace: cleaner::Pace::default(),
             fatal: config.fatal,
             outbox: watch::Outbox::start(Rc::clone(&port)),
             cold: reader::ColdReads::new(arena.len_bytes()),
@@ -355,7 +371,7 @@ impl Shard {
             port,
             calls: router::Calls::default(),
             image: RefCell::new(Arc::new(Image::default())),
-            partitions: RefCell::new(HashMap::new()),
+            partitions: RefCell::new(HashMap::default()),
             request_budget: RequestBudget::new(config.memory_bytes / 4),
             response_budget: Budget::new(config.memory_bytes / 4),
             probe: Probe::default(),
@@ -380,6 +396,7 @@ impl Shard {
         mailbox::start(&shard);
         housekeeping::start(&shard);
         cleaner::start(&shard);
+        scrub::start(&shard);
         coordinator::start(&shard);
         Ok(shard)
     }
@@ -473,6 +490,16 @@ impl Shard {
 
     fn partition(&self, log: LogId) -> Option<Rc<Partition>> {
         self.partitions.borrow().get(&log).cloned()
+    }
+
+    /// A file that logs can do without could not be written. What passes is only told. A disk that failed is the end, whichever
+    /// file met it: a flush that failed may have dropped what was written for others.
+    fn upkeep_failed(&self, action: &'static str, path: &Path, error: &io::Error) {
+        if is_failure(error) {
+            self.disk_failed(action, path, error);
+        } else {
+            tracing::warn!(%error, path = %path.display(), "cannot {action}; going on without");
+        }
     }
 
     /// The disk refused a write, a sync or a name: nothing more is acknowledged, and the process stops.

@@ -25,12 +25,22 @@ mod descriptors;
 mod directory;
 #[path = "failure/disk.rs"]
 mod disk;
+#[path = "failure/eio.rs"]
+mod eio;
+#[expect(clippy::allow_attributes, reason = "as above")]
+#[allow(dead_code, reason = "one test here has a group")]
+#[path = "groups/member.rs"]
+mod member;
 #[path = "failure/metadata.rs"]
 mod metadata;
 #[path = "failure/restart.rs"]
 mod restart;
 #[path = "failure/retention.rs"]
 mod retention;
+#[path = "failure/rot.rs"]
+mod rot;
+#[path = "failure/slow.rs"]
+mod slow;
 #[path = "failure/start.rs"]
 mod start;
 #[path = "failure/stop.rs"]

@@ -3,7 +3,7 @@
 //! Two idempotent producers and a reader, each a process of its own on confluent-kafka, work through the whole
 //! test while the broker is killed and started again, some of the time killed once more while it recovers. After
 //! every round the newest stretch of every partition is read with another client and judged by
-//! `tests/support/history.rs`; in the end everything is read from offset zero. A kill leaves the page cache, so this
+//! `corelog::proof::history`; in the end everything is read from offset zero. A kill leaves the page cache, so this
 //! finds faults of state and order, not missing syncs: those are the power-loss test's.
 //!
 //! `CORELOG_KILL_ROUNDS` sets the number of rounds (50), `CORELOG_SEED` the choices.
@@ -21,17 +21,14 @@
 #[path = "support/support.rs"]
 mod support;
 
-#[path = "support/history.rs"]
-mod history;
-
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use history::{History, Place, Violation};
+use corelog::proof::history::{History, Partition, Place, Value};
 use rskafka::client::ClientBuilder;
 use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
 use support::broker::{Advertise, Broker, Options};
@@ -64,7 +61,7 @@ fn acknowledged_records_survive_kills_once_in_order_and_unchanged() {
     let mut load = Load::start(&broker);
     let mut history = History::default();
 
-    let mut read_up_to = HashMap::new();
+    let mut read_up_to = BTreeMap::new();
     for round in 0..rounds {
         // Random time for the load to be under way is this test's subject, not a way to wait for something.
         std::thread::sleep(Duration::from_millis(seed.within(ALIVE_MS)));
@@ -80,53 +77,36 @@ fn acknowledged_records_survive_kills_once_in_order_and_unchanged() {
         load.observe(&mut history);
         let from = read_up_to
             .iter()
-            .map(|(p, end): (&i32, &u64)| (*p, end.saturating_sub(READ_AGAIN)))
+            .map(|(p, end): (&Partition, &u64)| (*p, end.saturating_sub(READ_AGAIN)))
             .collect();
         read_up_to = read_logs(broker.kafka(), &from, &mut history);
         let broken = history.check(&from);
-        assert!(
-            broken.is_empty(),
-            "round {round}: {}\n{}",
-            witness(&broken),
-            broker.said()
-        );
+        assert!(broken.is_empty(), "round {round}: {}\n{}", broken, broker.said());
         load.assert_running();
     }
 
     let attempted = load.finish(&mut history);
-    read_logs(broker.kafka(), &HashMap::new(), &mut history);
-    let broken = history.check_all(&attempted);
-    assert!(
-        broken.is_empty(),
-        "in the end: {}\n{}",
-        witness(&broken),
-        broker.said()
-    );
+    for (producer, count) in &attempted {
+        history.attempted(*producer, *count);
+    }
+    read_logs(broker.kafka(), &BTreeMap::new(), &mut history);
+    let broken = history.check_all();
+    assert!(broken.is_empty(), "in the end: {}\n{}", broken, broker.said());
     let acked = history.acked_count();
     eprintln!(
         "kill_loop: {rounds} rounds, {acked} records acknowledged, {:.1} s",
         began.elapsed().as_secs_f64()
     );
-    let wanted = usize::try_from(rounds * ACKED_PER_ROUND_MIN).expect("a small number");
     assert!(
-        acked >= wanted,
+        acked >= rounds * ACKED_PER_ROUND_MIN,
         "only {acked} records were acknowledged in {rounds} rounds: no load"
     );
     assert_eq!(
-        u64::try_from(acked).expect("a small number"),
+        acked,
         attempted.values().sum::<u64>(),
         "every attempted record was acknowledged in the end"
     );
     assert!(broker.terminate().success(), "a graceful stop exits with success");
-}
-
-/// The first few violations, which say more than all of them.
-fn witness(broken: &[Violation]) -> String {
-    format!(
-        "{} violations, the first: {:#?}",
-        broken.len(),
-        &broken[..broken.len().min(5)]
-    )
 }
 
 /// The producers, the reader and the files they write down what happens to them in.
@@ -173,40 +153,42 @@ impl Load {
     /// Notes what the programs have written down since the last call.
     fn observe(&mut self, history: &mut History) {
         for (_, journal) in &mut self.producers {
-            journal.lines(|line| note(line, |place, value| history.acked(place, value)));
+            journal.lines(|line| note(line, history, History::acked));
         }
-        self.reader
-            .1
-            .lines(|line| note(line, |place, value| history.seen(place, value)));
+        self.reader.1.lines(|line| note(line, history, History::seen));
     }
 
     /// Lets the programs come to their end, notes the rest, and gives how many values each producer attempted.
-    fn finish(self, history: &mut History) -> HashMap<u32, u64> {
-        let mut attempted = HashMap::new();
+    fn finish(self, history: &mut History) -> BTreeMap<u32, u64> {
+        let mut attempted = BTreeMap::new();
         for (number, (worker, mut journal)) in (0_u32..).zip(self.producers) {
             worker.finish(Duration::from_secs(90));
             journal.lines(|line| match line.strip_prefix("attempted ") {
                 Some(count) => {
                     attempted.insert(number, count.parse().expect("a number of attempts"));
                 }
-                None => note(line, |place, value| history.acked(place, value)),
+                None => note(line, history, History::acked),
             });
         }
         let (worker, mut journal) = self.reader;
         worker.finish(Duration::from_secs(30));
-        journal.lines(|line| note(line, |place, value| history.seen(place, value)));
+        journal.lines(|line| note(line, history, History::seen));
         attempted
     }
 }
 
 /// Takes a journal's line `partition offset value` apart.
-fn note(line: &str, mut observe: impl FnMut(Place, &str)) {
+fn note(line: &str, history: &mut History, observe: fn(&mut History, Place, Value)) {
     assert!(!line.starts_with("failed"), "a client was let down: {line}");
     let mut parts = line.splitn(3, ' ');
     let mut part = || parts.next().unwrap_or_else(|| panic!("a journal's line: {line}"));
     let partition = part().parse().expect("a partition");
     let offset = part().parse().expect("an offset");
-    observe(Place { partition, offset }, part());
+    let place = Place::new(partition, offset);
+    match Value::parse(part().as_bytes()) {
+        Some(value) => observe(history, place, value),
+        None => history.alien(place, line.as_bytes()),
+    }
 }
 
 /// A growing file of lines, read piece by piece.
@@ -242,12 +224,16 @@ fn read_from(path: &Path, position: u64) -> String {
 }
 
 /// Reads every partition from the given offset (zero where none is given) to its end, and gives the ends.
-fn read_logs(address: SocketAddr, from: &HashMap<i32, u64>, history: &mut History) -> HashMap<i32, u64> {
+fn read_logs(
+    address: SocketAddr,
+    from: &BTreeMap<Partition, u64>,
+    history: &mut History,
+) -> BTreeMap<Partition, u64> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    let mut ends = HashMap::new();
+    let mut ends = BTreeMap::new();
     runtime.block_on(async {
         let reads = async {
             let client = ClientBuilder::new(vec![address.to_string()])
@@ -255,7 +241,8 @@ fn read_logs(address: SocketAddr, from: &HashMap<i32, u64>, history: &mut Histor
                 .await
                 .expect("a client");
             for number in 0..PARTITIONS {
-                let start = from.get(&number).copied().unwrap_or(0);
+                let key = Partition(number.unsigned_abs().into());
+                let start = from.get(&key).copied().unwrap_or(0);
                 let partition = client
                     .partition_client(TOPIC, number, UnknownTopicHandling::Retry)
                     .await;
@@ -274,16 +261,14 @@ fn read_logs(address: SocketAddr, from: &HashMap<i32, u64>, history: &mut Histor
                     );
                     // The load goes on: what came after the end was asked for is for the next read.
                     for got in found.into_iter().filter(|got| unsigned(got.offset) < end) {
-                        let value = got.record.value.expect("a value");
-                        records.push((
-                            unsigned(got.offset),
-                            String::from_utf8(value).expect("a value of text"),
-                        ));
+                        let bytes = got.record.value.expect("a value");
+                        let value = Value::parse(&bytes);
+                        records.push((unsigned(got.offset), value.expect("a value that somebody sent")));
                     }
                     next = records.last().map_or(next, |(offset, _)| offset + 1);
                 }
-                history.read(number, start, end, &records);
-                ends.insert(number, end);
+                history.read(key, start, end, records);
+                ends.insert(key, end);
             }
         };
         tokio::time::timeout(READ_BOUND, reads)

@@ -15,13 +15,13 @@ use hdrhistogram::Histogram;
 use super::clock::RunClock;
 use super::cpu;
 use super::plan::{Plan, plan};
-use super::random::Random;
 use super::record::{Counts, Histograms, Interval, Measure, Timing};
 use super::result::{Distribution, Point, RunResult, SCHEMA_VERSION, Totals, encode_histogram};
 use super::spec::{Kind, RunSpec};
 use super::verdict::{Facts, judge};
 use super::wire::{Door, Layout, StartAt};
 use super::worker::{self, Assignment, Shared, Told, WorkerEnd};
+use crate::base::random::Random;
 use crate::runtime::clock::wall_ms;
 use crate::runtime::executor::spawn_thread;
 

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use super::random::Random;
+use crate::base::random::Random;
 
 /// How messages arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

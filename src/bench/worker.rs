@@ -32,10 +32,10 @@ use super::clock::RunClock;
 use super::ledger::Ledger;
 use super::payload::Pool;
 use super::plan::WorkerPlan;
-use super::random::Random;
 use super::record::{Interval, Recorder, Timing};
 use super::spec::{Keys, Kind, RunSpec};
 use super::wire::{ConsumeOptions, Conversation, Door, Event, Layout, ProduceOptions, StartAt};
+use crate::base::random::Random;
 use crate::runtime::clock::{block_for, wall_ms};
 
 use lane::{Lane, Readiness};

@@ -25,7 +25,7 @@ pub mod error;
 pub mod offsets;
 pub mod record;
 pub mod request;
-mod subscription;
+pub(crate) mod subscription;
 
 use record::GroupRecord;
 use request::{GroupReply, Ticket};

@@ -7,7 +7,8 @@
 use super::broker_config::BrokerConfig;
 use super::topic::{Topic, shape};
 use crate::base::TopicId;
-use std::collections::{BTreeMap, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// See the module.

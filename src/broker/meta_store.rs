@@ -16,7 +16,8 @@
 //! entries the snapshot already holds and which are skipped by revision), or the new pair. Nothing is ever half there.
 //!
 //! **After an I/O error** the store is poisoned: the disk may or may not hold the last transaction, so no further commit
-//! is taken and the process should stop. Reads still answer from memory, which holds only what was committed.
+//! is taken and the process must stop ([`LocalMetaStore::is_poisoned`]). Reads still answer from memory, which holds only what
+//! was committed. A full disk is different: what was written of the commit is cut off again, and the store goes on.
 //!
 //! **Damage**: an unreadable end of the journal with nothing readable after it is a commit that was never answered, and
 //! is cut. Anything else that does not check out refuses to open and names file and position: metadata is never guessed.
@@ -26,7 +27,7 @@
 //! opaque bytes. A subscription is absent: a commit hands its changes to the caller, who is the only writer.
 
 mod disk;
-mod journal;
+pub(crate) mod journal;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,7 +35,8 @@ use std::io;
 use std::ops::Bound;
 use std::path::Path;
 
-use disk::{Directory, Disk, Name};
+use crate::storage::error::{is_failure, is_full};
+use disk::{Directory, Disk, Looking, Name};
 use journal::Damage;
 
 /// Longest key, in bytes.
@@ -235,6 +237,20 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the disk had no room, which passes.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
+
+    /// Whether the disk failed, which is final.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_failure(source))
+    }
+}
+
 /// A store of metadata; this broker's own or, one day, one that a cluster shares.
 pub trait MetaStore {
     /// The revision of the newest commit.
@@ -277,6 +293,12 @@ impl LocalMetaStore {
         Self::open_on(Box::new(disk), JOURNAL_BYTES_MAX)
     }
 
+    /// Reads the store in `dir` as [`open`](Self::open) would and changes nothing; commits are refused. For tools that look at
+    /// the directory of a stopped broker.
+    pub fn look(dir: &Path) -> Result<Self, Error> {
+        Self::open_on(Box::new(Looking(dir.to_owned())), JOURNAL_BYTES_MAX)
+    }
+
     fn open_on(disk: Box<dyn Disk + Send>, journal_bytes_max: usize) -> Result<Self, Error> {
         let mut store = Self {
             disk,
@@ -308,6 +330,12 @@ impl LocalMetaStore {
             }
         }
         Ok(store)
+    }
+
+    /// Whether an I/O error left it unknown what the disk holds: no commit is taken any more.
+    #[must_use]
+    pub const fn is_poisoned(&self) -> bool {
+        self.poisoned
     }
 
     fn load_snapshot(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -355,7 +383,12 @@ impl LocalMetaStore {
     }
 
     fn replace(&mut self, name: Name, bytes: &[u8]) -> Result<(), Error> {
-        self.io("write the temporary file", |disk| disk.write_temporary(bytes))?;
+        let written = self.io("write the temporary file", |disk| disk.write_temporary(bytes));
+        if written.as_ref().is_err_and(Error::is_full) {
+            // Nobody looks at it before it is renamed.
+            self.poisoned = false;
+        }
+        written?;
         self.io("rename the temporary file", |disk| disk.publish_temporary(name))?;
         self.io("sync the directory", |disk| disk.sync_directory())?;
         if name == Name::Journal {
@@ -407,6 +440,18 @@ impl LocalMetaStore {
             }
         }
         Ok(())
+    }
+
+    /// Appends to the journal, durably. If there is no room for it, nothing is left of it.
+    fn append(&mut self, entry: &[u8]) -> Result<(), Error> {
+        let appended = self.io("append to the journal", |disk| disk.append_journal(entry));
+        if appended.as_ref().is_err_and(Error::is_full) {
+            let sound = self.journal_bytes;
+            self.poisoned = self
+                .io("cut the journal", |disk| disk.truncate_journal(sound))
+                .is_err();
+        }
+        appended
     }
 
     /// Every call to the disk goes through here: a failure poisons the store.
@@ -469,7 +514,7 @@ impl MetaStore for LocalMetaStore {
         if self.journal_bytes > self.journal_bytes_max {
             self.compact()?;
         }
-        self.io("append to the journal", |disk| disk.append_journal(&entry))?;
+        self.append(&entry)?;
         self.journal_bytes += entry.len();
         let changes = self.apply(revision, txn.ops);
         Ok(Committed { revision, changes })

@@ -16,10 +16,12 @@ use crate::server::config::{Advertise, Sources};
 use super::bench::BenchCommand;
 
 mod group;
+mod prove;
 mod records;
 mod topic;
 
 pub use group::*;
+pub use prove::*;
 pub use records::*;
 pub use topic::*;
 
@@ -39,7 +41,7 @@ First steps:
   echo hi | corelog produce hello
   corelog consume hello -e
 
-Exit codes: 0 done, 1 failed, 2 used wrongly.";
+Exit codes: 0 done, 1 failed, 2 used wrongly, 3 could not be tried.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -80,6 +82,8 @@ pub enum Command {
         #[command(subcommand)]
         command: BenchCommand,
     },
+    /// Prove on your own disk that acknowledged records survive: load, kill, restart, check
+    Prove(Box<ProveArgs>),
     /// Write shell completions and manual pages
     Generate {
         /// What to write.
@@ -234,6 +238,9 @@ pub enum LogCommand {
         /// The data directory, or the directory of a topic or partition, or a segment file
         #[arg(default_value = "./corelog-data")]
         path: PathBuf,
+        /// Check what a reader would, too: records, indexes, checkpoints, metadata; and name what belongs to nothing
+        #[arg(long)]
+        deep: bool,
         /// How to print what was found
         #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
         output: OutputFormat,
@@ -322,7 +329,7 @@ mod tests {
 
     #[test]
     fn the_lines_of_the_manual_are_understood() {
-        let lines: [&[&str]; 21] = [
+        let lines: [&[&str]; 25] = [
             &[
                 "topic",
                 "create",
@@ -373,6 +380,23 @@ mod tests {
             &["config", "show", "--origin", "--dev"],
             &["log", "dump", "a.log", "-n", "5", "--records", "-o", "json"],
             &["log", "verify"],
+            &["prove"],
+            &["prove", ".", "--power-cuts", "--keep"],
+            &["prove", "--power-cuts=xfs", "--self-test"],
+            &[
+                "prove",
+                "data",
+                "--for",
+                "2m",
+                "--seed",
+                "7",
+                "--set",
+                "cores=0",
+                "--durability",
+                "relaxed",
+                "-o",
+                "json",
+            ],
         ];
         for line in lines {
             assert!(parse(line).is_ok(), "{line:?}: {:?}", parse(line));
@@ -381,7 +405,9 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        let lines: [&[&str]; 10] = [
+        let lines: [&[&str]; 12] = [
+            &["prove", "--cycles", "0"],
+            &["prove", "--cycles", "5", "--for", "1m"],
             &["topic", "add-partitions", "t"],
             &["topic", "add-partitions", "t", "--by", "1", "--to", "2"],
             &["group", "seek", "g"],

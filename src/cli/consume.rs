@@ -10,10 +10,9 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::args::{ConsumeArgs, OutputFormat, StartAt};
-use super::consumer::Consumer;
-use super::format::Printed;
 use super::topic::connect;
 use super::{CliError, Streams};
+use crate::client::kafka::consumer::{Consumer, Fetched};
 use crate::client::kafka::member::{Member, Standing};
 use crate::client::kafka::{Client, ClientError, Missing, pause};
 
@@ -105,7 +104,7 @@ fn run_in_group(
     Ok(())
 }
 
-fn print(args: &ConsumeArgs, out: &mut dyn Write, record: &Printed<'_>) -> std::io::Result<()> {
+fn print(args: &ConsumeArgs, out: &mut dyn Write, record: &Fetched<'_>) -> std::io::Result<()> {
     match args.output {
         Some(OutputFormat::Json) => writeln!(out, "{}", to_json(record)),
         Some(OutputFormat::Table) | None => args.format.print(out, record),
@@ -113,7 +112,7 @@ fn print(args: &ConsumeArgs, out: &mut dyn Write, record: &Printed<'_>) -> std::
 }
 
 /// One record as an object. Bytes that are not UTF-8 are under `key_hex` or `value_hex` instead.
-fn to_json(record: &Printed<'_>) -> Value {
+fn to_json(record: &Fetched<'_>) -> Value {
     let mut object = Map::new();
     object.insert("topic".to_owned(), json!(record.topic));
     object.insert("partition".to_owned(), json!(record.partition));
@@ -232,7 +231,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_are_hex_in_json() {
-        let record = Printed {
+        let record = Fetched {
             topic: "t",
             partition: 0,
             offset: 0,

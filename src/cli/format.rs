@@ -16,6 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::moment;
+use crate::client::kafka::consumer::Fetched;
 
 /// A parsed `-f`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,28 +83,9 @@ enum FieldOf {
     Headers,
 }
 
-/// A record as it is printed.
-#[derive(Clone, Copy, Debug)]
-pub struct Printed<'a> {
-    /// Its topic.
-    pub topic: &'a str,
-    /// Its partition.
-    pub partition: i32,
-    /// Its offset.
-    pub offset: i64,
-    /// Its timestamp, milliseconds since 1970.
-    pub timestamp: i64,
-    /// Its key; `None` for null.
-    pub key: Option<&'a [u8]>,
-    /// Its value; `None` for null.
-    pub value: Option<&'a [u8]>,
-    /// Its headers.
-    pub headers: &'a [(&'a [u8], Option<&'a [u8]>)],
-}
-
 impl Format {
     /// Prints one record.
-    pub fn print(&self, out: &mut dyn Write, record: &Printed<'_>) -> io::Result<()> {
+    pub fn print(&self, out: &mut dyn Write, record: &Fetched<'_>) -> io::Result<()> {
         self.0.iter().try_for_each(|piece| match piece {
             Piece::Literal(bytes) => out.write_all(bytes),
             Piece::Field(FieldOf::Key(style)) => style.write(record.key.unwrap_or_default(), out),
@@ -354,7 +336,7 @@ mod tests {
     use super::*;
 
     fn printed(format: &str) -> String {
-        let record = Printed {
+        let record = Fetched {
             topic: "t",
             partition: 3,
             offset: 42,
@@ -438,7 +420,7 @@ mod tests {
         fn what_is_printed_reads_back(key in "[^\t\n]{0,20}", value in "[^\n]{0,20}", style in 0usize..3) {
             let format = ["%k\\t%v\\n", "%k{hex}\\t%v{hex}\\n", "%k{base64}\\t%v{base64}\\n"][style];
             let format: Format = format.parse().unwrap();
-            let record = Printed {
+            let record = Fetched {
                 topic: "", partition: 0, offset: 0, timestamp: 0,
                 key: Some(key.as_bytes()), value: Some(value.as_bytes()), headers: &[],
             };

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use super::args::{
     GroupCommand, GroupDelete, GroupDescribe, GroupList, GroupSeek, OutputFormat, TopicPartitions,
 };
-use super::consumer::starts;
 use super::output::{Description, Listing, print_described};
 use super::topic::{connect, effect, print_outcomes};
 use super::watch::repeat;
 use super::{CliError, Streams};
+use crate::client::kafka::consumer::starts;
 use crate::client::kafka::error::describe;
 use crate::client::kafka::groups::{GroupDescription, OffsetOutcome, TopicPartition};
 use crate::client::kafka::{Client, ClientError, Effect, Outcome};

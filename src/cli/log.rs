@@ -6,6 +6,7 @@
 //!
 //! Memory is bounded by one frame, opened: lists grow with partitions, never with frames.
 
+mod deep;
 mod dump;
 mod files;
 mod verify;
@@ -32,7 +33,14 @@ pub(super) fn run(command: &LogCommand, streams: &mut Streams<'_>) -> Result<(),
             };
             dump::run(path, wanted, streams)
         }
-        LogCommand::Verify { path, output } => verify::run(path, *output, streams),
+        LogCommand::Verify { path, deep, output } => {
+            let depth = if *deep {
+                verify::Depth::Records
+            } else {
+                verify::Depth::Frames
+            };
+            verify::run(path, depth, *output, streams)
+        }
     }
 }
 

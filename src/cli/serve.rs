@@ -16,6 +16,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     start_logging(&config)?;
     server::serve(&config).map_err(|error| match error {
         ServeError::Config(_) => CliError::Usage(error.to_string()),
+        _ if error.is_disk_failure() => CliError::DiskFailed(error.to_string()),
         _ => CliError::failed(error),
     })
 }

@@ -11,10 +11,10 @@ use super::args::{
     Assignment, Connection, OutputFormat, StartAt, TopicAddPartitions, TopicAlter, TopicCommand, TopicCreate,
     TopicDelete, TopicDescribe, TopicList, TopicTrim,
 };
-use super::consumer::starts;
 use super::output::{Description, Listing, print_described};
 use super::watch::repeat;
 use super::{CliError, Streams};
+use crate::client::kafka::consumer::starts;
 use crate::client::kafka::error::describe;
 use crate::client::kafka::{Client, ClientError, Effect, Missing, NewTopic, Outcome, Patience};
 

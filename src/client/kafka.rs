@@ -4,13 +4,14 @@
 //! answer has a largest size, and an error says which broker said what. It knows only the Kafka protocol, so it
 //! works against any Kafka broker and never takes a short cut into this one.
 //!
-//! [`Client`] finds brokers and asks them; [`producer`] stands on it, and the consumer of `cli::consume`. Retrying is safe for what is
+//! [`Client`] finds brokers and asks them; [`producer`] and [`consumer`] stand on it. Retrying is safe for what is
 //! retried: questions, and produce requests that carry sequence numbers. Absent on purpose: background threads,
 //! connection pools, authentication. Consumer groups: [`groups`] asks about them, [`member`] is in one.
 
 mod admin;
-mod assignment;
+pub(crate) mod assignment;
 pub mod connection;
+pub mod consumer;
 pub mod error;
 pub mod groups;
 pub mod member;
@@ -122,6 +123,18 @@ impl Client {
             brokers: BTreeMap::new(),
             connections: BTreeMap::new(),
         })
+    }
+
+    /// Another client of the same cluster, with connections of its own.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self {
+            bootstrap: self.bootstrap.clone(),
+            patience: self.patience,
+            met: self.met,
+            brokers: self.brokers.clone(),
+            connections: BTreeMap::new(),
+        }
     }
 
     /// Sends `request` and hands the answer to `read`. One attempt; a connection that fails is dropped.

@@ -24,5 +24,5 @@ mod handlers;
 pub mod header;
 mod map;
 pub mod messages;
-mod session;
+pub(crate) mod session;
 pub mod wire;

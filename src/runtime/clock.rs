@@ -33,11 +33,23 @@ impl Mono {
     }
 }
 
+#[cfg(test)]
+impl Mono {
+    /// The instant so many nanoseconds after the origin.
+    pub(crate) const fn from_ns(ns: u64) -> Self {
+        Self(ns)
+    }
+}
+
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Reads the monotonic clock: through the vDSO, about 20 ns, no system call where the kernel trusts the processor's counter.
 #[must_use]
 pub fn now() -> Mono {
+    #[cfg(test)]
+    if let Some(world) = super::sim::here() {
+        return world.now();
+    }
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Mono(seconds * NS_PER_SECOND + u64::try_from(time.tv_nsec).unwrap_or(0))
@@ -46,6 +58,10 @@ pub fn now() -> Mono {
 /// Reads the wall clock in milliseconds since the Unix epoch (zero before 1970).
 #[must_use]
 pub fn wall_ms() -> Timestamp {
+    #[cfg(test)]
+    if let Some(world) = super::sim::here() {
+        return world.wall();
+    }
     // Through the C library, where tests put another clock; as quick as the vDSO, which it uses.
     #[expect(
         clippy::disallowed_methods,
@@ -60,6 +76,10 @@ pub fn wall_ms() -> Timestamp {
 
 /// Blocks the calling thread. For start-up only: a sleeping shard stalls every client it serves.
 pub fn block_for(duration: Duration) {
+    #[cfg(test)]
+    if let Some(world) = super::sim::here() {
+        return world.pass(duration);
+    }
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the place the rest of the crate is kept from"

@@ -10,6 +10,8 @@
 
 use super::buffer::Chunk;
 use super::reactor::{Keep, Operation, Reactor, count};
+#[cfg(test)]
+use super::sim::{Disk, SimFile};
 use io_uring::{opcode, squeue, types};
 use std::ffi::CString;
 use std::io;
@@ -32,17 +34,42 @@ pub enum WriteSync {
 
 /// An open file; closes when the last owner, operations included, is gone.
 #[derive(Clone, Debug)]
-pub struct File(Rc<OwnedFd>);
+pub struct File(Handle);
+
+#[derive(Clone, Debug)]
+enum Handle {
+    Fd(Rc<OwnedFd>),
+    #[cfg(test)]
+    Sim(SimFile),
+}
 
 impl File {
     /// Wraps an open descriptor.
     #[must_use]
     pub fn from_fd(fd: OwnedFd) -> Self {
-        Self(Rc::new(fd))
+        Self(Handle::Fd(Rc::new(fd)))
     }
 
     fn raw(&self) -> types::Fd {
-        types::Fd(self.0.as_raw_fd())
+        match &self.0 {
+            Handle::Fd(fd) => types::Fd(fd.as_raw_fd()),
+            #[cfg(test)]
+            Handle::Sim(_) => unreachable!("a simulated file is no descriptor"),
+        }
+    }
+
+    /// A file of a simulated disk.
+    #[cfg(test)]
+    pub(super) const fn of_world(file: SimFile) -> Self {
+        Self(Handle::Sim(file))
+    }
+
+    #[cfg(test)]
+    fn simulated(&self) -> &SimFile {
+        match &self.0 {
+            Handle::Sim(file) => file,
+            Handle::Fd(_) => unreachable!("a simulated disk has simulated files"),
+        }
     }
 }
 
@@ -59,7 +86,14 @@ pub struct Piece {
 
 /// The calling thread's files. Cloning shares the ring.
 #[derive(Clone)]
-pub struct DiskRing(Reactor);
+pub struct DiskRing(Backend);
+
+#[derive(Clone)]
+enum Backend {
+    Ring(Reactor),
+    #[cfg(test)]
+    Sim(Disk),
+}
 
 impl std::fmt::Debug for DiskRing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -76,13 +110,21 @@ impl DiskRing {
     /// On a thread that [`super::executor`] did not start.
     #[must_use]
     pub fn here() -> Self {
-        Self(Reactor::here())
+        #[cfg(test)]
+        if let Some(disk) = super::sim::disk() {
+            return Self(Backend::Sim(disk));
+        }
+        Self(Backend::Ring(Reactor::here()))
     }
 
     /// Operations in the kernel or waiting for a place in the ring.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.0.disk_in_flight()
+        match &self.0 {
+            Backend::Ring(ring) => ring.disk_in_flight(),
+            #[cfg(test)]
+            Backend::Sim(disk) => disk.in_flight(),
+        }
     }
 
     /// Writes `pieces` one after another at `position`. Completes when all bytes are written and, unless `sync` is
@@ -97,6 +139,10 @@ impl DiskRing {
         pieces: Vec<Piece>,
         sync: WriteSync,
     ) -> io::Result<()> {
+        #[cfg(test)]
+        if let Backend::Sim(disk) = &self.0 {
+            return disk.write(file.simulated(), position, pieces, sync).await;
+        }
         let want: usize = pieces.iter().map(|piece| piece.len).sum();
         let rw_flags = if sync == WriteSync::Dsync {
             libc::RWF_DSYNC
@@ -117,7 +163,7 @@ impl DiskRing {
             let sync = opcode::Fsync::new(file.raw())
                 .flags(types::FsyncFlags::DATASYNC)
                 .build();
-            let done = self.0.submit_linked(&entry, &sync, keep).await;
+            let done = self.ring().submit_linked(&entry, &sync, keep).await;
             // The first completes before the second, which is cancelled if the first failed.
             (done.first.map_or_else(|| done.count(), count), done.count())
         } else {
@@ -138,6 +184,10 @@ impl DiskRing {
     /// # Errors
     /// The device's error.
     pub async fn read(&self, file: &File, position: u64, pieces: Vec<Piece>) -> io::Result<usize> {
+        #[cfg(test)]
+        if let Backend::Sim(disk) = &self.0 {
+            return disk.read(file.simulated(), position, pieces).await;
+        }
         let iovecs = iovecs(&pieces);
         let entry = opcode::Readv::new(file.raw(), iovecs.as_ptr(), iovec_count(&iovecs))
             .offset(position)
@@ -155,6 +205,10 @@ impl DiskRing {
     /// # Errors
     /// The device's error; after one, nothing about the file may be trusted until it is read back.
     pub async fn sync(&self, file: &File) -> io::Result<()> {
+        #[cfg(test)]
+        if let Backend::Sim(disk) = &self.0 {
+            return disk.sync(file.simulated()).await;
+        }
         let entry = opcode::Fsync::new(file.raw())
             .flags(types::FsyncFlags::DATASYNC)
             .build();
@@ -169,6 +223,10 @@ impl DiskRing {
     /// # Errors
     /// The file system's error.
     pub async fn open_direct(&self, path: &Path, mode: OpenMode) -> io::Result<File> {
+        #[cfg(test)]
+        if let Backend::Sim(disk) = &self.0 {
+            return disk.open(path, mode).await.map(File::of_world);
+        }
         let flags = libc::O_CLOEXEC
             | match mode {
                 OpenMode::Direct => libc::O_RDWR | libc::O_DIRECT,
@@ -192,6 +250,10 @@ impl DiskRing {
     /// # Errors
     /// The file system's error, or `WriteZero` on a short write.
     pub async fn write_buffered(&self, file: &File, position: u64, bytes: Box<[u8]>) -> io::Result<()> {
+        #[cfg(test)]
+        if let Backend::Sim(disk) = &self.0 {
+            return disk.write_buffered(file.simulated(), position, bytes).await;
+        }
         let want = bytes.len();
         let len = u32::try_from(want).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
         let entry = opcode::Write::new(file.raw(), bytes.as_ptr(), len)
@@ -214,6 +276,10 @@ impl DiskRing {
     /// # Errors
     /// The file system's error, `ENOSPC` among them.
     pub async fn allocate(&self, file: &File, len: u64) -> io::Result<()> {
+        #[cfg(test)]
+        if let Backend::Sim(disk) = &self.0 {
+            return disk.allocate(file.simulated(), len).await;
+        }
         let entry = opcode::Fallocate::new(file.raw(), len).build();
         self.submit(&entry, Keep::File(file.clone()))
             .await
@@ -226,6 +292,10 @@ impl DiskRing {
     /// # Errors
     /// The file system's error.
     pub async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        #[cfg(test)]
+        if let Backend::Sim(disk) = &self.0 {
+            return disk.rename(from, to).await;
+        }
         let paths = [c_path(from)?, c_path(to)?];
         let here = types::Fd(libc::AT_FDCWD);
         let entry = opcode::RenameAt::new(here, paths[0].as_ptr(), here, paths[1].as_ptr()).build();
@@ -240,6 +310,10 @@ impl DiskRing {
     /// # Errors
     /// The file system's error.
     pub async fn unlink(&self, path: &Path) -> io::Result<()> {
+        #[cfg(test)]
+        if let Backend::Sim(disk) = &self.0 {
+            return disk.unlink(path).await;
+        }
         let path = c_path(path)?;
         let entry = opcode::UnlinkAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).build();
         self.submit(&entry, Keep::Paths(Box::new([path])))
@@ -253,6 +327,10 @@ impl DiskRing {
     /// # Errors
     /// The file system's error.
     pub async fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        #[cfg(test)]
+        if let Backend::Sim(disk) = &self.0 {
+            return disk.sync_directory(path).await;
+        }
         let directory = self.open_direct(path, OpenMode::Directory).await?;
         let entry = opcode::Fsync::new(directory.raw()).build();
         self.submit(&entry, Keep::File(directory.clone()))
@@ -262,7 +340,15 @@ impl DiskRing {
     }
 
     fn submit(&self, entry: &squeue::Entry, keep: Keep) -> Operation {
-        self.0.submit_disk(entry, keep)
+        self.ring().submit_disk(entry, keep)
+    }
+
+    fn ring(&self) -> &Reactor {
+        match &self.0 {
+            Backend::Ring(ring) => ring,
+            #[cfg(test)]
+            Backend::Sim(_) => unreachable!("each operation asks for a simulated disk first"),
+        }
     }
 }
 

@@ -137,11 +137,19 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// Runs `future` as a task of this thread, detached. A panic in it stops the thread; see [`catch_panic`].
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
+    #[cfg(test)]
+    if let Some(world) = super::sim::here() {
+        return world.spawn_here(future);
+    }
     glommio::spawn_local(Counted(future)).detach();
 }
 
 /// Sleeps without blocking the thread.
 pub async fn sleep(duration: Duration) {
+    #[cfg(test)]
+    if let Some(world) = super::sim::here() {
+        return super::sim::Sleep::until(world, clock::now().after(duration)).await;
+    }
     Sleep::until(clock::now().after(duration)).await;
 }
 
@@ -164,7 +172,7 @@ pub async fn from_afar<T>(future: impl Future<Output = T>) -> T {
 /// memory the kernel is using (our own operations keep theirs alive themselves).
 pub async fn timeout<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
-    let mut timer = pin!(Sleep::until(clock::now().after(limit)));
+    let mut timer = pin!(sleep(limit));
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(value) => Poll::Ready(Some(value)),
         Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
@@ -182,7 +190,13 @@ pub async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Box<dy
             match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
                 Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
                 Ok(Poll::Pending) => Poll::Pending,
-                Err(panic) => Poll::Ready(Err(panic)),
+                Err(panic) => {
+                    #[cfg(test)]
+                    if let Some(world) = super::sim::here() {
+                        world.caught_panic();
+                    }
+                    Poll::Ready(Err(panic))
+                }
             }
         }
     }

@@ -15,6 +15,8 @@
 )]
 
 use super::reactor::{Keep, Reactor};
+#[cfg(test)]
+use super::sim::{SimListener, SimSocket};
 use io_uring::{opcode, types};
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, sockopt};
 use std::io::{self, IoSlice};
@@ -75,13 +77,20 @@ impl BoundSocket {
     /// Hands the socket to the calling shard thread.
     #[must_use]
     pub fn into_listener(self) -> Listener {
-        Listener(Rc::new(self.fd))
+        Listener(ListenerSocket::Fd(Rc::new(self.fd)))
     }
 }
 
 /// A listening socket of one shard. Dropped, it listens no more.
 #[derive(Debug)]
-pub struct Listener(Rc<OwnedFd>);
+pub struct Listener(ListenerSocket);
+
+#[derive(Debug)]
+enum ListenerSocket {
+    Fd(Rc<OwnedFd>),
+    #[cfg(test)]
+    Sim(SimListener),
+}
 
 impl Listener {
     /// Waits for the next connection.
@@ -89,21 +98,41 @@ impl Listener {
     /// # Errors
     /// Those of `accept(2)`; `EMFILE` and the like pass, so the caller pauses and goes on.
     pub async fn accept(&self) -> io::Result<Stream> {
+        let socket = match &self.0 {
+            ListenerSocket::Fd(fd) => fd,
+            #[cfg(test)]
+            ListenerSocket::Sim(listener) => {
+                let (socket, peer) = listener.accept().await;
+                return Ok(Stream::simulated(socket, peer));
+            }
+        };
         loop {
             // A stream that blocks: the ring would not wait for one that does not.
-            match rustix::net::acceptfrom_with(&self.0, SocketFlags::CLOEXEC) {
+            match rustix::net::acceptfrom_with(socket, SocketFlags::CLOEXEC) {
                 Ok((fd, peer)) => return Stream::new(fd, peer),
-                Err(rustix::io::Errno::AGAIN) => wait_until(&self.0, libc::POLLIN).await?,
+                Err(rustix::io::Errno::AGAIN) => wait_until(socket, libc::POLLIN).await?,
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// A listener of a simulated network.
+    #[cfg(test)]
+    pub(crate) const fn simulated(listener: SimListener) -> Self {
+        Self(ListenerSocket::Sim(listener))
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // The ring may still wait on the socket and so keep it open: this ends both.
-        let _closed = rustix::net::shutdown(&self.0, Shutdown::Both);
+        match &self.0 {
+            // The ring may still wait on the socket and so keep it open: this ends both.
+            ListenerSocket::Fd(fd) => {
+                let _closed = rustix::net::shutdown(fd, Shutdown::Both);
+            }
+            #[cfg(test)]
+            ListenerSocket::Sim(_) => {}
+        }
     }
 }
 
@@ -120,8 +149,15 @@ pub enum Want {
 /// was given up keeps the connection open until then.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    fd: Rc<OwnedFd>,
+    socket: Socket,
     peer: SocketAddr,
+}
+
+#[derive(Clone, Debug)]
+enum Socket {
+    Fd(Rc<OwnedFd>),
+    #[cfg(test)]
+    Sim(SimSocket),
 }
 
 impl Stream {
@@ -134,9 +170,18 @@ impl Stream {
         sockopt::set_tcp_keepintvl(&fd, KEEPALIVE_EVERY)?;
         let peer = SocketAddr::try_from(peer.ok_or(io::ErrorKind::NotConnected)?)?;
         Ok(Self {
-            fd: Rc::new(fd),
+            socket: Socket::Fd(Rc::new(fd)),
             peer,
         })
+    }
+
+    /// A connection of a simulated network.
+    #[cfg(test)]
+    pub(crate) const fn simulated(socket: SimSocket, peer: SocketAddr) -> Self {
+        Self {
+            socket: Socket::Sim(socket),
+            peer,
+        }
     }
 
     /// The other end.
@@ -150,10 +195,15 @@ impl Stream {
     ///
     /// Dropping the future loses what arrives: only for giving up the connection.
     pub async fn read(&self, mut bytes: Vec<u8>, most: usize, want: Want) -> (io::Result<usize>, Vec<u8>) {
+        let socket = match &self.socket {
+            Socket::Fd(fd) => fd,
+            #[cfg(test)]
+            Socket::Sim(socket) => return socket.read(bytes, most, want).await,
+        };
         let room = bytes.spare_capacity_mut();
         let len = room.len().min(most);
         let entry = opcode::Recv::new(
-            types::Fd(self.fd.as_raw_fd()),
+            types::Fd(socket.as_raw_fd()),
             room.as_mut_ptr().cast(),
             u32::try_from(len).unwrap_or(u32::MAX),
         );
@@ -162,7 +212,7 @@ impl Stream {
             Want::All => entry.flags(libc::MSG_WAITALL),
         };
         let keep = Keep::Received {
-            socket: Rc::clone(&self.fd),
+            socket: Rc::clone(socket),
             bytes,
         };
         let done = Reactor::here().submit(&entry.build(), keep).await;
@@ -181,15 +231,20 @@ impl Stream {
     /// # Errors
     /// The connection's.
     pub async fn write_some(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let socket = match &self.socket {
+            Socket::Fd(fd) => fd,
+            #[cfg(test)]
+            Socket::Sim(socket) => return socket.write_some(slices).await,
+        };
         let slices = &slices[..slices.len().min(WRITE_SLICES_MAX)];
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         loop {
             let sent = match slices {
-                [one] => rustix::net::send(&self.fd, one, flags),
-                many => rustix::net::sendmsg(&self.fd, many, &mut SendAncillaryBuffer::default(), flags),
+                [one] => rustix::net::send(socket, one, flags),
+                many => rustix::net::sendmsg(socket, many, &mut SendAncillaryBuffer::default(), flags),
             };
             match sent {
-                Err(rustix::io::Errno::AGAIN) => wait_until(&self.fd, libc::POLLOUT).await?,
+                Err(rustix::io::Errno::AGAIN) => wait_until(socket, libc::POLLOUT).await?,
                 Err(rustix::io::Errno::INTR) => {}
                 sent => return Ok(sent?),
             }
@@ -202,16 +257,26 @@ impl Stream {
     /// # Errors
     /// The connection's.
     pub async fn wait_for_bytes(&self, bytes: usize) -> io::Result<()> {
-        let _reset = LowWater::set(&self.fd, bytes)?;
-        wait_until(&self.fd, libc::POLLIN).await
+        let socket = match &self.socket {
+            Socket::Fd(fd) => fd,
+            #[cfg(test)]
+            Socket::Sim(socket) => return socket.wait_for_bytes(bytes).await,
+        };
+        let _reset = LowWater::set(socket, bytes)?;
+        wait_until(socket, libc::POLLIN).await
     }
 
     /// Bytes written that the peer's kernel has not taken; 0 where nobody can say.
     #[must_use]
     pub fn bytes_under_way(&self) -> usize {
+        let socket = match &self.socket {
+            Socket::Fd(fd) => fd,
+            #[cfg(test)]
+            Socket::Sim(socket) => return socket.bytes_under_way(),
+        };
         let mut bytes: libc::c_int = 0;
         // SAFETY: the request stores one int where it is told to, which is a live local.
-        let asked = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
         match asked {
             0 => usize::try_from(bytes).unwrap_or(0),
             _ => 0,
@@ -220,8 +285,14 @@ impl Stream {
 
     /// Ends both directions; a blocked reader wakes with end of stream.
     pub fn shut_down(&self) {
-        // The peer may be gone already; there is nothing left to do then.
-        let _gone = rustix::net::shutdown(&self.fd, Shutdown::Both);
+        match &self.socket {
+            // The peer may be gone already; there is nothing left to do then.
+            Socket::Fd(fd) => {
+                let _gone = rustix::net::shutdown(fd, Shutdown::Both);
+            }
+            #[cfg(test)]
+            Socket::Sim(socket) => socket.shut_down(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! **End.** First signal: shards stop accepting, connections finish, logs settle, the marker is written, exit 0. Second
 //! signal: exit at once ([`EXIT_SECOND_SIGNAL`]); the next start recovers. A disk that fails: what was pending is answered
-//! with a storage error, exit [`EXIT_DISK_FAILED`]. A shard that panics: exit [`EXIT_SHARD_PANICKED`].
+//! with a storage error, exit [`EXIT_DISK_FAILED`], which is also how a start ends on a disk that fails. A shard that panics: exit [`EXIT_SHARD_PANICKED`].
 
 use super::admin::{self, NodeFacts};
 use super::banner::{BannerFacts, banner};
@@ -27,7 +27,9 @@ use crate::runtime::mesh::{Mesh, Port};
 use crate::runtime::net::BoundSocket;
 use crate::shard::coordinator::GroupSettings;
 use crate::shard::request::Message;
-use crate::shard::{Advertise, CleanerConfig, Cluster, DoorLimits, FatalSink, Node, Shard, ShardConfig};
+use crate::shard::{
+    Advertise, CleanerConfig, Cluster, DoorLimits, FatalSink, Node, ScrubConfig, Shard, ShardConfig,
+};
 use crate::storage::layout::DataDir;
 use crate::storage::{Error as StorageError, marker, pool};
 use std::net::SocketAddr;
@@ -36,12 +38,12 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Exit status after a failed write or sync (`EX_IOERR` of `sysexits.h`).
-pub const EXIT_DISK_FAILED: i32 = 74;
+/// Exit status after the disk failed, in service or at a start (`EX_IOERR` of `sysexits.h`).
+pub const EXIT_DISK_FAILED: u8 = 74;
 /// Exit status after a panic on a shard thread (`EX_SOFTWARE`).
-pub const EXIT_SHARD_PANICKED: i32 = 70;
+pub const EXIT_SHARD_PANICKED: u8 = 70;
 /// Exit status after a second signal during a graceful stop.
-pub const EXIT_SECOND_SIGNAL: i32 = 130;
+pub const EXIT_SECOND_SIGNAL: u8 = 130;
 
 /// Open files that connections leave to the log, or half of all where there are fewer than twice as many.
 const FILES_RESERVED: u64 = 1024;
@@ -58,10 +60,10 @@ const BIND_RETRY: Duration = Duration::from_millis(10);
 const CORES_FOR_POLLING: usize = 4;
 
 /// Leader epochs of logs, from all shards.
-type Epochs = Arc<std::collections::HashMap<LogId, LeaderEpoch>>;
+type Epochs = Arc<crate::base::hash::HashMap<LogId, LeaderEpoch>>;
 
 enum Event {
-    ShardReady(Result<Vec<(LogId, LeaderEpoch)>, String>),
+    ShardReady(Result<Vec<(LogId, LeaderEpoch)>, StorageError>),
     DiskFailed(String),
     ShardEnded(String),
 }
@@ -123,7 +125,7 @@ struct Start<'a> {
     report: Report,
     catalog: Catalog,
     sockets: Sockets,
-    clean: Option<Arc<std::collections::HashMap<LogId, marker::CleanEnd>>>,
+    clean: Option<Arc<crate::base::hash::HashMap<LogId, marker::CleanEnd>>>,
     begun: Mono,
     watch: LockWatch,
     /// How many files the process may have open.
@@ -165,13 +167,12 @@ impl Start<'_> {
             self.watch.clone(),
             fatal_sink(&events),
         );
-        let mut epochs = std::collections::HashMap::new();
+        let mut epochs = crate::base::hash::HashMap::default();
         for _ in 0..shards {
             match happened.recv().await {
                 Some(Event::ShardReady(Ok(own))) => epochs.extend(own),
-                Some(Event::ShardReady(Err(problem)) | Event::ShardEnded(problem)) => {
-                    return Err(ServeError::Shard(problem));
-                }
+                Some(Event::ShardReady(Err(error))) => return Err(ServeError::ShardStorage(error)),
+                Some(Event::ShardEnded(problem)) => return Err(ServeError::Shard(problem)),
                 Some(Event::DiskFailed(problem)) => exit_after(EXIT_DISK_FAILED, &problem).await,
                 None => return Err(ServeError::Shard("the shards ended".to_owned())),
             }
@@ -254,6 +255,10 @@ impl Start<'_> {
             _ = interrupt.recv() => exit_after(EXIT_SECOND_SIGNAL, "second signal").await,
             event = happened.recv() => match end_badly(event).await {},
         }
+        // A log that could not be settled was left out of the marker, and this says why.
+        if let Ok(event) = happened.try_recv() {
+            match end_badly(Some(event)).await {}
+        }
         tracing::info!("stopped cleanly");
         Ok(())
     }
@@ -333,8 +338,17 @@ impl Start<'_> {
                     .0
                     .map(crate::base::units::ByteSize::get),
             },
+            scrub: ScrubConfig {
+                interval: Some(config.scrub.interval.get()).filter(|interval| !interval.is_zero()),
+                // Each shard has its part of the broker's budget.
+                bytes_per_second: config
+                    .scrub
+                    .bytes_per_second
+                    .0
+                    .map(|bytes| bytes.get().div_ceil(u64::from(cluster.shards.max(1)))),
+            },
             groups: group_settings(&config.group),
-            fatal: fatal_sink(&events),
+            fatal: fatal_sink(events),
         }
     }
 
@@ -362,7 +376,7 @@ impl Start<'_> {
                     shard
                 }
                 Err(error) => {
-                    let _ended = ready.send(Event::ShardReady(Err(error.to_string())));
+                    let _ended = ready.send(Event::ShardReady(Err(error)));
                     return;
                 }
             };
@@ -394,6 +408,15 @@ impl Start<'_> {
     }
 }
 
+/// Tells the control thread that the disk failed.
+fn fatal_sink(events: &mpsc::UnboundedSender<Event>) -> FatalSink {
+    let events = events.clone();
+    Arc::new(move |problem| {
+        // Nobody is left to tell when the control thread has ended.
+        let _ended = events.send(Event::DiskFailed(problem));
+    })
+}
+
 /// Writes the clean-stop marker. Doing without it on a full disk costs a scan at the next start and no record.
 fn write_marker(data: &DataDir, ends: &[marker::CleanEnd]) -> Result<(), StorageError> {
     match marker::write(&data.marker(), ends) {
@@ -408,19 +431,18 @@ fn write_marker(data: &DataDir, ends: &[marker::CleanEnd]) -> Result<(), Storage
 async fn end_badly(event: Option<Event>) -> std::convert::Infallible {
     match event {
         Some(Event::DiskFailed(problem)) => exit_after(EXIT_DISK_FAILED, &problem).await,
-        Some(Event::ShardEnded(problem) | Event::ShardReady(Err(problem))) => {
-            exit_after(EXIT_SHARD_PANICKED, &problem).await
-        }
+        Some(Event::ShardEnded(problem)) => exit_after(EXIT_SHARD_PANICKED, &problem).await,
+        Some(Event::ShardReady(Err(error))) => exit_after(EXIT_SHARD_PANICKED, &error.to_string()).await,
         Some(Event::ShardReady(Ok(_))) | None => exit_after(EXIT_SHARD_PANICKED, "a shard ended").await,
     }
 }
 
-async fn exit_after(status: i32, problem: &str) -> ! {
+async fn exit_after(status: u8, problem: &str) -> ! {
     tracing::error!(status, "{problem}; exiting");
     if status == EXIT_DISK_FAILED {
         tokio::time::sleep(FAILED_DISK_GRACE).await;
     }
-    std::process::exit(status)
+    std::process::exit(status.into())
 }
 
 /// Every listening socket, bound before any shard starts.
@@ -584,15 +606,6 @@ fn connections_max(wanted: u32, open_files: Option<u64>) -> usize {
         limit.saturating_sub(FILES_RESERVED).max(limit / 2)
     });
     usize::try_from(room.min(wanted.into())).unwrap_or(usize::MAX)
-}
-
-/// Tells the control thread that the disk failed.
-fn fatal_sink(events: &mpsc::UnboundedSender<Event>) -> FatalSink {
-    let events = events.clone();
-    Arc::new(move |problem| {
-        // Nobody is left to tell when the control thread has ended.
-        let _ended = events.send(Event::DiskFailed(problem));
-    })
 }
 
 fn as_usize(bytes: u64) -> usize {

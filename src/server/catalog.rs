@@ -20,6 +20,7 @@ use crate::broker::config_change::{Alteration, NotAList};
 use crate::broker::image::Image;
 use crate::broker::meta_store::{self, Expected, LocalMetaStore, MetaStore, Txn};
 use crate::broker::topic::{self, PARTITIONS_MAX, Topic, TopicError};
+use crate::runtime::{entropy, fs};
 use crate::shard::request::{AlterConfigs, ConfigResource, ControlError, ControlReply, NewTopic};
 use crate::storage;
 use crate::storage::layout::{DataDir, parent};
@@ -73,6 +74,7 @@ pub struct Catalog {
     default_partitions: u32,
     image: Arc<Image>,
     cluster_id: String,
+    failure: Option<String>,
 }
 
 impl Catalog {
@@ -89,6 +91,7 @@ impl Catalog {
             default_partitions,
             image: Arc::new(Image::default()),
             cluster_id: String::new(),
+            failure: None,
         };
         catalog.cluster_id = catalog.load_or_make_cluster_id()?;
         catalog.image = Arc::new(catalog.load_image(broker)?);
@@ -97,6 +100,12 @@ impl Catalog {
             check_directories(data, topic)?;
         }
         Ok(catalog)
+    }
+
+    /// How the disk failed under the metadata, if it did: the process must stop.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
     }
 
     /// The topics now.
@@ -115,7 +124,7 @@ impl Catalog {
         if let Some(item) = self.store.get(CLUSTER_KEY) {
             return Ok(parse::<ClusterRecord>(CLUSTER_KEY, &item.value)?.id);
         }
-        let id = uuid::Uuid::new_v4().simple().to_string();
+        let id = entropy::uuid().simple().to_string();
         let record = to_json(&ClusterRecord { id: id.clone() });
         self.store.commit(
             Txn::new()
@@ -179,9 +188,10 @@ impl Catalog {
         let partitions = new.partitions.unwrap_or(self.default_partitions);
         self.check_partitions(partitions, partitions)?;
         topic::check_overrides(&new.configs).map_err(invalid_config)?;
-        make_directories(&self.data, &new.name, partitions).map_err(storage_error)?;
+        self.make_directories(&new.name, partitions)
+            .map_err(storage_error)?;
         let record = TopicRecord {
-            id: uuid::Uuid::new_v4(),
+            id: entropy::uuid(),
             partitions,
             configs: new.configs.clone(),
         };
@@ -189,7 +199,7 @@ impl Catalog {
         let txn = Txn::new()
             .expect(&*key, Expected::Absent)
             .put(&*key, to_json(&record));
-        self.store.commit(txn).map_err(store_error)?;
+        self.commit(txn).map_err(store_error)?;
         Ok(self.put(&new.name, &record))
     }
 
@@ -207,7 +217,7 @@ impl Catalog {
             return Err(ControlError::InvalidPartitions(message));
         }
         self.check_partitions(partitions, partitions - topic.partitions)?;
-        make_directories(&self.data, name, partitions).map_err(storage_error)?;
+        self.make_directories(name, partitions).map_err(storage_error)?;
         self.replace(&topic, partitions, topic.overrides.clone())
     }
 
@@ -267,7 +277,7 @@ impl Catalog {
             configs: configs.clone(),
         });
         let txn = Txn::new().put(broker_configs_key(scope), record);
-        self.store.commit(txn).map_err(store_error)?;
+        self.commit(txn).map_err(store_error)?;
         let mut image = Image::clone(&self.image);
         image.set_broker(Arc::new(BrokerConfig::clone(image.broker()).with(scope, configs)));
         self.set_image(image);
@@ -286,7 +296,7 @@ impl Catalog {
         let txn = Txn::new()
             .delete(format!("topics/{name}"))
             .put(format!("deleting/{}", topic.id), tombstone);
-        self.store.commit(txn).map_err(store_error)?;
+        self.commit(txn).map_err(store_error)?;
         let mut image = Image::clone(&self.image);
         image.remove(name);
         self.set_image(image);
@@ -297,9 +307,14 @@ impl Catalog {
     ///
     /// # Errors
     /// The file system's.
-    pub fn move_to_trash(&self, name: &str, id: TopicId) -> Result<(), storage::Error> {
+    pub fn move_to_trash(&mut self, name: &str, id: TopicId) -> Result<(), storage::Error> {
+        let moved = self.rename_to_trash(name, id);
+        self.judge(moved)
+    }
+
+    fn rename_to_trash(&self, name: &str, id: TopicId) -> Result<(), storage::Error> {
         let (from, to) = (self.data.topic(name), self.data.trashed(id));
-        match std::fs::rename(&from, &to) {
+        match fs::rename(&from, &to) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(storage::Error::io("rename", &from)(error))
             }
@@ -316,13 +331,14 @@ impl Catalog {
     /// The file system's or the store's; the next start tries again.
     pub fn empty_trash(&mut self, id: TopicId) -> Result<(), CatalogError> {
         let path = self.data.trashed(id);
-        match std::fs::remove_dir_all(&path) {
+        match fs::remove_directory_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(storage::Error::io("remove", &path)(error).into());
+                let failed = storage::Error::io("remove", &path)(error);
+                self.judge(Err(failed))?;
             }
             _ => {}
         }
-        self.store.commit(Txn::new().delete(format!("deleting/{id}")))?;
+        self.commit(Txn::new().delete(format!("deleting/{id}")))?;
         Ok(())
     }
 
@@ -341,7 +357,7 @@ impl Catalog {
         };
         let end = next + PRODUCER_ID_BLOCK;
         let txn = Txn::new().put(PRODUCER_IDS_KEY, to_json(&ProducerIdsRecord { next: end }));
-        self.store.commit(txn).map_err(store_error)?;
+        self.commit(txn).map_err(store_error)?;
         Ok(next..end)
     }
 
@@ -373,6 +389,29 @@ impl Catalog {
         Ok(())
     }
 
+    fn commit(&mut self, txn: Txn) -> Result<(), meta_store::Error> {
+        let done = self.store.commit(txn);
+        done.map(drop).inspect_err(|error| {
+            if self.store.is_poisoned() {
+                self.failure.get_or_insert_with(|| error.to_string());
+            }
+        })
+    }
+
+    fn make_directories(&mut self, name: &str, partitions: u32) -> Result<(), storage::Error> {
+        let made = make_directories(&self.data, name, partitions);
+        self.judge(made)
+    }
+
+    /// Remembers a failure of the disk.
+    fn judge<T>(&mut self, done: Result<T, storage::Error>) -> Result<T, storage::Error> {
+        done.inspect_err(|error| {
+            if error.is_failure() {
+                self.failure.get_or_insert_with(|| error.to_string());
+            }
+        })
+    }
+
     fn replace(
         &mut self,
         topic: &Topic,
@@ -385,7 +424,7 @@ impl Catalog {
             configs,
         };
         let txn = Txn::new().put(format!("topics/{}", topic.name), to_json(&record));
-        self.store.commit(txn).map_err(store_error)?;
+        self.commit(txn).map_err(store_error)?;
         Ok(self.put(&topic.name, &record))
     }
 
@@ -401,6 +440,21 @@ impl Catalog {
         image.revision = self.store.revision().get();
         self.image = Arc::new(image);
     }
+}
+
+/// The topics that `store` knows: name, id and number of partitions.
+///
+/// # Errors
+/// `Invalid` for a record that no version of this program wrote.
+pub fn topics_in(store: &impl MetaStore) -> Result<Vec<(String, TopicId, u32)>, CatalogError> {
+    let records = store.range("topics/");
+    records
+        .map(|(key, item)| {
+            let record: TopicRecord = parse(key, &item.value)?;
+            let id = TopicId::new(record.id.into_bytes());
+            Ok((key["topics/".len()..].to_owned(), id, record.partitions))
+        })
+        .collect()
 }
 
 /// Why the catalogue cannot be opened.
@@ -438,13 +492,25 @@ fn check_directories(data: &DataDir, topic: &Topic) -> Result<(), CatalogError> 
     })
 }
 
+impl CatalogError {
+    /// Whether the disk failed, which is final.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_failure(),
+            Self::Storage(error) => error.is_failure(),
+            Self::Missing { .. } | Self::Invalid(_) => false,
+        }
+    }
+}
+
 fn make_directories(data: &DataDir, name: &str, partitions: u32) -> Result<(), storage::Error> {
     let topic = data.topic(name);
     let mut made = false;
     for partition in 0..partitions {
         let path = topic.join(partition.to_string());
-        if !path.is_dir() {
-            std::fs::create_dir_all(&path).map_err(storage::Error::io("create", &path))?;
+        if !fs::is_directory(&path) {
+            fs::create_directories(&path).map_err(storage::Error::io("create", &path))?;
             made = true;
         }
     }
@@ -467,7 +533,7 @@ pub fn make_places(data: &DataDir) -> Result<(), storage::Error> {
         data.topics(),
         data.trash(),
     ] {
-        std::fs::create_dir_all(&path).map_err(storage::Error::io("create", &path))?;
+        fs::create_directories(&path).map_err(storage::Error::io("create", &path))?;
     }
     sync_directory(data.root())?;
     sync_directory(parent(data.root()))

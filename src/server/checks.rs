@@ -12,6 +12,7 @@ use crate::base::units::ByteSize;
 use crate::runtime::probe::{
     DataDirError, DataDirProbe, ProbeError, RingFacts, memlock_needed, probe_data_dir, probe_ring,
 };
+use crate::storage::error::is_failure;
 
 use super::config::Config;
 
@@ -24,6 +25,17 @@ pub struct Explained {
     pub cause: String,
     /// The next thing to do.
     pub fix: String,
+    /// What has to change.
+    pub blame: Blame,
+}
+
+/// What a failed check blames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// How the machine is set up: it stays so until somebody changes it.
+    Setup,
+    /// The disk, which failed.
+    Disk,
 }
 
 impl fmt::Display for Explained {
@@ -38,7 +50,13 @@ impl Explained {
             what: what.into(),
             cause: cause.into(),
             fix: fix.into(),
+            blame: Blame::Setup,
         }
+    }
+
+    fn of_disk(mut self) -> Self {
+        self.blame = Blame::Disk;
+        self
     }
 }
 
@@ -142,13 +160,30 @@ pub fn explain_data_dir(error: &DataDirError) -> Explained {
     let what = error.to_string();
     let elsewhere = "choose another directory with --data-dir, on ext4 or XFS on a local disk";
     match error {
+        DataDirError::NotADirectory { source, .. }
+        | DataDirError::NotWritable { source, .. }
+        | DataDirError::Io { source, .. }
+            if is_failure(source) && source.raw_os_error() != Some(libc::EROFS) =>
+        {
+            Explained::new(
+                what,
+                "the disk or its file system failed",
+                "see the kernel log; check the disk, then the file system (fsck), and start again",
+            )
+            .of_disk()
+        }
         DataDirError::NotADirectory { .. } => Explained::new(
             what,
             "a file is in the way, or a directory above it may not be written",
             elsewhere,
         ),
         DataDirError::NotWritable { source, .. } if source.raw_os_error() == Some(libc::EROFS) => {
-            Explained::new(what, "the file system is mounted read-only", elsewhere)
+            Explained::new(
+                what,
+                "the file system is read-only: mounted so, or made so by the kernel after an error",
+                format!("see the kernel log; check the disk and mount it again, or {elsewhere}"),
+            )
+            .of_disk()
         }
         DataDirError::NotWritable { .. } => Explained::new(
             what,
@@ -174,7 +209,8 @@ pub fn explain_data_dir(error: &DataDirError) -> Explained {
             what,
             "the disk, its driver or the file system loses or changes data",
             "do not keep data there; check the disk",
-        ),
+        )
+        .of_disk(),
         DataDirError::Io { .. } => Explained::new(
             what,
             "the operating system failed the probe",
@@ -441,8 +477,8 @@ mod tests {
               cause  this user may not write there
               fix    give the directory to the user that runs corelog (chown), or choose another with --data-dir
             cannot write in the data directory /data: Read-only file system (os error 30)
-              cause  the file system is mounted read-only
-              fix    choose another directory with --data-dir, on ext4 or XFS on a local disk
+              cause  the file system is read-only: mounted so, or made so by the kernel after an error
+              fix    see the kernel log; check the disk and mount it again, or choose another directory with --data-dir, on ext4 or XFS on a local disk
             no space left for the data directory /data
               cause  the disk or the quota is full
               fix    free some space, or choose another disk
@@ -456,8 +492,8 @@ mod tests {
               cause  the disk, its driver or the file system loses or changes data
               fix    do not keep data there; check the disk
             cannot use the data directory /data: Input/output error (os error 5)
-              cause  the operating system failed the probe
-              fix    see the kernel log; check the disk"#]].assert_eq(&text.join("\n"));
+              cause  the disk or its file system failed
+              fix    see the kernel log; check the disk, then the file system (fsck), and start again"#]].assert_eq(&text.join("\n"));
     }
 
     fn sound() -> (Config, RingFacts, DataDirProbe, Machine) {

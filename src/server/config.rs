@@ -63,6 +63,8 @@ section! {
         log: LogConfig;
         /// The cleaner, which compacts the logs of topics with cleanup.policy=compact.
         compaction: CompactionConfig;
+        /// The scrub, which reads sealed segments again to find rot before a reader does.
+        scrub: ScrubConfig;
         /// Consumer groups and their committed offsets.
         group: GroupConfig;
     }
@@ -171,6 +173,17 @@ section! {
 }
 
 section! {
+    /// The scrub, which reads sealed segments again to find rot before a reader does.
+    pub struct ScrubConfig at [scrub] {
+        /// Time between the end of a pass over all logs and the beginning of the next, and from the start to the first; 0s for
+        /// no scrub.
+        interval: TimeSpan = TimeSpan::from_secs(604_800), "duration";
+        /// Bytes the broker reads for it per second, all shards together; -1 for no limit.
+        bytes_per_second: SizeLimit = SizeLimit(Some(ByteSize::mib(4))), "size|-1";
+    }
+}
+
+section! {
     /// Consumer groups and their committed offsets.
     pub struct GroupConfig at [group] {
         /// Shortest session timeout a member may ask for.
@@ -211,6 +224,7 @@ impl Config {
             RuntimeConfig::FIELDS,
             LogConfig::FIELDS,
             CompactionConfig::FIELDS,
+            ScrubConfig::FIELDS,
             GroupConfig::FIELDS,
         ]
         .into_iter()

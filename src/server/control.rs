@@ -6,18 +6,19 @@
 
 use super::catalog::Catalog;
 use super::lock::LockWatch;
+use crate::base::hash::HashMap;
+use crate::runtime::control_tasks;
+use crate::runtime::fs;
 use crate::runtime::mesh::{Envelope, Peer, Port};
 use crate::shard::request::{Body, ControlError, ControlReply, ControlRequest, Message};
 use crate::shard::{FatalSink, ShardStats};
 use crate::storage::layout::DataDir;
 use crate::storage::marker::CleanEnd;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, oneshot};
-use tokio::task::spawn_local;
 
 /// How often free space is looked at.
 const FREE_SPACE_INTERVAL: Duration = Duration::from_millis(500);
@@ -66,7 +67,7 @@ impl Control {
         let control = Rc::new(Self {
             port: Rc::new(port),
             shards,
-            calls: RefCell::new(HashMap::new()),
+            calls: RefCell::new(HashMap::default()),
             next_call: Cell::new(1),
             catalog: Mutex::new(catalog),
             data,
@@ -77,8 +78,8 @@ impl Control {
             free_bytes: Cell::new(0),
             stopping: Cell::new(false),
         });
-        spawn_local(Rc::clone(&control).receive());
-        spawn_local(Rc::clone(&control).watch_free_space());
+        control_tasks::spawn(Rc::clone(&control).receive());
+        control_tasks::spawn(Rc::clone(&control).watch_free_space());
         control
     }
 
@@ -95,7 +96,7 @@ impl Control {
                 }
                 Envelope::Request(message) => {
                     let control = Rc::clone(&self);
-                    spawn_local(async move { control.serve(received.from, message).await });
+                    control_tasks::spawn(async move { control.serve(received.from, message).await });
                 }
             }
         }
@@ -125,6 +126,23 @@ impl Control {
             return Err(ControlError::Stopping);
         }
         let mut catalog = self.catalog.lock().await;
+        let done = self.change(&mut catalog, request).await;
+        self.judge(&catalog);
+        done
+    }
+
+    /// A disk that failed under the metadata is the end of the process: nobody knows what of the last change survives.
+    fn judge(&self, catalog: &Catalog) {
+        if let Some(problem) = catalog.failure() {
+            (self.fatal)(problem.to_owned());
+        }
+    }
+
+    async fn change(
+        self: &Rc<Self>,
+        catalog: &mut Catalog,
+        request: ControlRequest,
+    ) -> Result<ControlReply, ControlError> {
         let topic = match request {
             ControlRequest::ProducerIds => return catalog.producer_ids().map(ControlReply::ProducerIds),
             ControlRequest::CreateTopic(new) => catalog.create(&new)?,
@@ -135,14 +153,14 @@ impl Control {
                 let before = catalog.image();
                 let reply = catalog.alter(&request)?;
                 if !Arc::ptr_eq(&before, &catalog.image()) {
-                    self.publish(&catalog).await;
+                    self.publish(catalog).await;
                     tracing::info!(resource = ?request.resource, change = ?request.alteration, "configuration changed");
                 }
                 return Ok(reply);
             }
             ControlRequest::DeleteTopic(name) => {
                 let topic = catalog.delete(&name)?;
-                self.publish(&catalog).await;
+                self.publish(catalog).await;
                 catalog
                     .move_to_trash(&topic.name, topic.id)
                     .map_err(|error| ControlError::Storage(error.to_string()))?;
@@ -151,7 +169,7 @@ impl Control {
                 return Ok(ControlReply::Topic(topic));
             }
         };
-        self.publish(&catalog).await;
+        self.publish(catalog).await;
         tracing::info!(topic = %topic.name, id = %topic.id, partitions = topic.partitions, "topic metadata changed");
         Ok(ControlReply::Topic(topic))
     }
@@ -164,13 +182,14 @@ impl Control {
     /// Removing files can take long; the deletion is answered before.
     fn remove_later(self: &Rc<Self>, id: crate::base::TopicId) {
         let control = Rc::clone(self);
-        spawn_local(async move {
+        control_tasks::spawn(async move {
             let path = control.data.trashed(id);
-            let removal = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path));
             // What is left is removed with the tombstone below, or at the next start.
-            let _left = removal.await;
-            if let Err(error) = control.catalog.lock().await.empty_trash(id) {
+            let _left = control_tasks::blocking(move || fs::remove_directory_all(&path)).await;
+            let mut catalog = control.catalog.lock().await;
+            if let Err(error) = catalog.empty_trash(id) {
                 tracing::warn!(%error, %id, "cannot remove a deleted topic's files; the next start tries again");
+                control.judge(&catalog);
             }
         });
     }
@@ -202,9 +221,7 @@ impl Control {
 
     /// The statistics of every shard, or `None` if one does not answer in time: it is stuck.
     pub async fn stats(&self) -> Option<Vec<ShardStats>> {
-        let answers = tokio::time::timeout(HEALTH_TIMEOUT, self.ask_all(|| Body::Stats))
-            .await
-            .ok()?;
+        let answers = control_tasks::timeout(HEALTH_TIMEOUT, self.ask_all(|| Body::Stats)).await?;
         let stats: Vec<ShardStats> = answers
             .into_iter()
             .filter_map(|body| match body {
@@ -245,8 +262,8 @@ impl Control {
                 self.ask_all(|| Body::DiskFull(true)).await;
                 return (self.fatal)(loss);
             }
-            if let Ok(space) = rustix::fs::statvfs(self.data.root()) {
-                let free = space.f_bavail.saturating_mul(space.f_frsize);
+            if let Ok(space) = fs::space(self.data.root()) {
+                let free = space.usable_bytes;
                 self.free_bytes.set(free);
                 let full = free < self.min_free_bytes;
                 if full != self.disk_full.get() {
@@ -263,7 +280,7 @@ impl Control {
                     self.ask_all(|| Body::DiskFull(full)).await;
                 }
             }
-            tokio::time::sleep(FREE_SPACE_INTERVAL).await;
+            control_tasks::sleep(FREE_SPACE_INTERVAL).await;
         }
     }
 

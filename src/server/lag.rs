@@ -8,6 +8,7 @@
 //! On the control thread. One scrape asks every shard once for its numbers and once for times.
 
 use super::control::Control;
+use crate::base::hash::HashMap;
 use crate::base::{LogId, Offset, PartitionId, ShardId, Timestamp};
 use crate::broker::image::Image;
 use crate::broker::placement::owner;
@@ -20,7 +21,6 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ impl LagSnapshot {
 
     async fn ask(control: &Control, brokers: u16, known: &mut KnownTimes) -> Self {
         let image = control.image().await;
-        let mut logs = HashMap::new();
+        let mut logs = HashMap::default();
         let mut groups: Vec<GroupNumbers> = Vec::new();
         for answer in control.ask_all(|| Body::Numbers).await {
             if let Body::NumbersDone(numbers) = answer {
@@ -368,7 +368,7 @@ mod tests {
         });
         let log = |partition| log_of(&image, "t", partition).unwrap();
         let extent = |start, end| (Offset::new(start), Offset::new(end));
-        let logs = HashMap::from([(log(0), extent(2, 10)), (log(1), extent(0, 3))]);
+        let logs = HashMap::from_iter([(log(0), extent(2, 10)), (log(1), extent(0, 3))]);
         let groups = [GroupNumbers {
             id: Arc::from("a \"quoted\" group"),
             members: 2,

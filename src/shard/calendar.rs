@@ -2,12 +2,12 @@
 
 use super::Shard;
 use super::partition::Partition;
+use crate::base::hash::HashMap;
 use crate::base::{Offset, Timestamp};
 use crate::broker::calendar::{BELIEVED_AFTER, Calendar, Notice};
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::executor;
 use crate::storage::segment::Segment;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 

@@ -18,7 +18,7 @@
 
 mod files;
 
-pub(crate) use files::Pace;
+pub(crate) use files::{FrameReader, Pace, Purpose};
 
 use super::partition::Partition;
 use super::{Shard, count};
@@ -34,7 +34,7 @@ use crate::storage::compaction::swap::{self, Step};
 use crate::storage::error::is_full;
 use crate::storage::index::SegmentSummary;
 use crate::storage::layout::{clean_index_name, clean_name, index_name};
-use files::{FrameReader, SegmentWriter};
+use files::SegmentWriter;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ pub struct CleanerConfig {
 
 /// Why a pass ended early. What was swapped by then stays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Abandoned {
+pub(crate) enum Abandoned {
     /// The partition closed, the shard stops, or the log changed underneath; a later round sees.
     Later,
     /// Bytes did not pass their checks, or could not be read.
@@ -110,7 +110,7 @@ impl Shard {
         due.max_by_key(|(_, plan)| plan.dirty)
     }
 
-    fn check_going_on(&self, partition: &Partition) -> Result<(), Abandoned> {
+    pub(crate) fn check_going_on(&self, partition: &Partition) -> Result<(), Abandoned> {
         let ends = partition.closed.get()
             || partition.failed.get()
             || self.stopping.get()
@@ -184,7 +184,8 @@ impl Shard {
             dirty.map(|segment| segment.base).collect()
         };
         for base in segments {
-            let mut reader = FrameReader::open(self, partition, base, plan.first_dirty).await?;
+            let mut reader =
+                FrameReader::open(Purpose::Compaction, self, partition, base, plan.first_dirty).await?;
             while let Some((header, payload)) = reader.next().await? {
                 if header.end_offset() <= plan.first_dirty || header.attributes.is_control() {
                     continue;
@@ -255,7 +256,8 @@ impl Shard {
         let mut writer = GroupWriter::new(partition.id, group.base, interval);
         let mut frames = Vec::new();
         for base in bases {
-            let mut reader = FrameReader::open(self, partition, base, Offset::ZERO).await?;
+            let mut reader =
+                FrameReader::open(Purpose::Compaction, self, partition, base, Offset::ZERO).await?;
             while let Some((header, payload)) = reader.next().await? {
                 writer.push(pass, &header, &payload, &mut frames);
                 out.push(&mut frames).await?;

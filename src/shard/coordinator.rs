@@ -27,6 +27,7 @@ pub mod view;
 
 use super::Shard;
 use super::request::{ControlError, ControlReply, ControlRequest, Message, NewTopic};
+use crate::base::hash::HashMap;
 use crate::base::{LogId, PartitionId, ShardId};
 use crate::broker::group::config::GroupConfig;
 use crate::broker::group::coordinator::Room;
@@ -40,7 +41,7 @@ use crate::runtime::local::{Notify, OneShot};
 use crate::runtime::mesh::{Peer, Port};
 use hosted::{Asked, Hosted};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -147,8 +148,8 @@ impl Groups {
         Self {
             settings,
             bytes_max: memory_bytes / MEMORY_SHARE,
-            hosted: RefCell::new(HashMap::new()),
-            owed: RefCell::new(HashMap::new()),
+            hosted: RefCell::new(HashMap::default()),
+            owed: RefCell::new(HashMap::default()),
             backlog_bytes: Cell::new(0),
             queued_bytes: Cell::new(0),
             early: RefCell::new(Vec::new()),

@@ -1,4 +1,4 @@
-//! What a shard does on its own: retention, syncing relaxed topics, forgetting silent producers.
+//! What a shard does on its own: filling segments for the pool, retention, syncing relaxed topics, forgetting silent producers.
 
 use super::Shard;
 use super::partition::Partition;
@@ -34,6 +34,11 @@ fn roll_due(settings: &TopicSettings, active: &Segment, now: Timestamp) -> bool 
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 pub(crate) fn start(shard: &Rc<Shard>) {
+    let filler = Rc::clone(shard);
+    executor::spawn(async move {
+        let error = filler.pool.clone().keep_filled().await;
+        filler.disk_failed("fill a segment in", &filler.data.pool(), &error);
+    });
     let retention = Rc::clone(shard);
     executor::spawn(async move {
         loop {
@@ -184,7 +189,7 @@ impl Shard {
         };
         let Some(summary) = summary else { return };
         if let Err(error) = self.write_index(partition, &summary).await {
-            tracing::warn!(%error, log = %partition.id, "cannot write the index file of an empty segment");
+            self.upkeep_failed("write an index file in", &partition.directory, &error);
             return;
         }
         // Until here the log refuses to retire what is in front of it.
@@ -195,7 +200,7 @@ impl Shard {
     pub(crate) async fn remove_segment(self: &Rc<Self>, partition: &Rc<Partition>, retired: &Retired) {
         tracing::debug!(log = %partition.id, base = %retired.base, "retention removes a segment");
         if let Err(error) = self.remove_files(partition, retired).await {
-            tracing::warn!(%error, log = %partition.id, base = %retired.base, "cannot remove a segment that retention gave up");
+            self.upkeep_failed("remove an old segment of", &partition.directory, &error);
         }
     }
 

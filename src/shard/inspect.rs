@@ -7,19 +7,11 @@ use super::Shard;
 use super::request::{Body, Inspected, Inspection, ProducerReport};
 use super::router::{group, peer};
 use crate::base::{LogId, ShardId};
+use crate::runtime::fs::{self, Space};
 use std::rc::Rc;
 
 /// Most logs in one message: at about 100 ns a log, 0.1 ms.
 const LOGS_MAX: usize = 1024;
-
-/// Room on a file system.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Space {
-    /// All of it.
-    pub total_bytes: u64,
-    /// What is left for us.
-    pub usable_bytes: u64,
-}
 
 impl Shard {
     /// Where the files are.
@@ -32,11 +24,7 @@ impl Shard {
     /// answers from memory.
     #[must_use]
     pub fn space(&self) -> Option<Space> {
-        let space = rustix::fs::statvfs(self.data.root()).ok()?;
-        Some(Space {
-            total_bytes: space.f_blocks.saturating_mul(space.f_frsize),
-            usable_bytes: space.f_bavail.saturating_mul(space.f_frsize),
-        })
+        fs::space(self.data.root()).ok()
     }
 
     /// Bytes of each log.

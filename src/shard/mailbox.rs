@@ -5,13 +5,13 @@ use super::partition::{Partition, RemoteWatch, WatchState};
 use super::request::{Body, FrameBytes, Message, ProducePart};
 use super::{Shard, count};
 use crate::base::LogId;
+use crate::base::hash::HashMap;
 use crate::base::histogram::Histogram;
 use crate::base::stages::Stage;
 use crate::broker::cleaner::dirty_bytes;
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::executor;
 use crate::runtime::mesh::{Envelope, Peer};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// A shard's counters at one moment, for the control thread.
@@ -276,6 +276,9 @@ impl Shard {
                     "clock_doubt_seconds",
                     u64::try_from(self.calendar.get().ahead_ms() / 1000).unwrap_or(0),
                 ),
+                ("scrub_bytes_total", probe.scrub_bytes.get()),
+                ("scrub_passes_total", probe.scrub_passes.get()),
+                ("scrub_damaged_total", probe.scrub_damaged.get()),
                 ("group_members", groups.members),
                 ("group_offsets", groups.offsets),
                 ("group_memory_bytes", groups.memory_bytes),

@@ -13,12 +13,12 @@ use super::request::{
 };
 use super::watch::{RemoteHold, Watch};
 use super::{Shard, count};
+use crate::base::hash::HashMap;
 use crate::base::{LogId, Offset, ProducerId, ShardId};
 use crate::runtime::local::OneShot;
 use crate::runtime::mesh::Peer;
 use crate::runtime::{clock, executor};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Calls to other threads that wait for their replies.

@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::partition::{Partition, ProducerVisitor};
+use crate::base::hash::HashMap;
 use crate::base::{LogId, PartitionId};
 use crate::broker::image::Image;
 use crate::broker::topic::Topic;
@@ -10,7 +11,6 @@ use crate::runtime::executor;
 use crate::storage::log::Log;
 use crate::storage::marker::CleanEnd;
 use crate::storage::recovery;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,7 +169,7 @@ impl Shard {
         };
         if let Some(summary) = active {
             if let Err(error) = self.write_index(partition, &summary).await {
-                tracing::warn!(%error, log = %partition.id, "cannot write an index file; the next start scans the log");
+                self.upkeep_failed("write an index file in", &partition.directory, &error);
                 return None;
             }
             partition.log.borrow_mut().index_written(summary.base);

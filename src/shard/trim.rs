@@ -89,7 +89,7 @@ impl Shard {
     ) -> Result<(), TrimError> {
         let bytes = partition.log.borrow().checkpoint(start).encode();
         self.replace_checkpoint(partition, bytes).await.map_err(|error| {
-            tracing::error!(%error, log = %partition.id, "cannot write a checkpoint");
+            self.upkeep_failed("write the checkpoint of", &partition.directory, &error);
             TrimError::Storage
         })
     }

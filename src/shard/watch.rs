@@ -6,11 +6,11 @@
 
 use super::partition::WatchState;
 use super::request::{Body, Message, WatchId};
+use crate::base::hash::HashMap;
 use crate::runtime::executor;
 use crate::runtime::local::Notify;
 use crate::runtime::mesh::{Peer, Port};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// A watch held by this shard. Dropping it gives it up everywhere.
@@ -68,10 +68,10 @@ impl Outbox {
     pub(crate) fn start(port: Rc<Port<Message>>) -> Rc<Self> {
         let outbox = Rc::new(Self {
             port,
-            queues: RefCell::new(HashMap::new()),
+            queues: RefCell::new(HashMap::default()),
             work: Notify::default(),
-            held: RefCell::new(HashMap::new()),
-            foreign: RefCell::new(HashMap::new()),
+            held: RefCell::new(HashMap::default()),
+            foreign: RefCell::new(HashMap::default()),
             next_id: Cell::new(1),
         });
         executor::spawn(Rc::clone(&outbox).send_gathered());

@@ -131,7 +131,8 @@ impl Shard {
         }
     }
 
-    /// Writes index files of segments that were sealed and became durable. A failure costs a scan at the next start.
+    /// Writes index files of segments that were sealed and became durable. Doing without one costs a scan at the next unclean
+    /// start.
     async fn write_indexes(self: &Rc<Self>, partition: &Rc<Partition>) {
         loop {
             let Some(summary) = partition.log.borrow().next_index() else {
@@ -139,7 +140,7 @@ impl Shard {
             };
             let base = summary.base;
             if let Err(error) = self.write_index(partition, &summary).await {
-                tracing::warn!(%error, log = %partition.id, %base, "cannot write an index file; the next unclean start scans the segment");
+                self.upkeep_failed("write an index file in", &partition.directory, &error);
             }
             partition.log.borrow_mut().index_written(base);
         }

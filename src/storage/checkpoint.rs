@@ -16,6 +16,7 @@
 use super::error::Error;
 use super::layout::CHECKPOINT_NAME;
 use crate::base::{LogId, Offset, PartitionId, Timestamp, TopicId, crc32c};
+use crate::runtime::fs;
 use std::io;
 use std::path::Path;
 
@@ -87,7 +88,7 @@ impl Checkpoint {
 /// The file system's.
 pub fn read(directory: &Path, log: LogId) -> Result<Option<Checkpoint>, Error> {
     let path = directory.join(CHECKPOINT_NAME);
-    match std::fs::read(&path) {
+    match fs::read(&path) {
         Ok(bytes) => Ok(Checkpoint::decode(&bytes).filter(|found| found.log == log)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read", path)(error)),
@@ -100,7 +101,7 @@ pub fn read(directory: &Path, log: LogId) -> Result<Option<Checkpoint>, Error> {
 /// The file system's.
 pub fn remove(directory: &Path) -> Result<(), Error> {
     let path = directory.join(CHECKPOINT_NAME);
-    match std::fs::remove_file(&path) {
+    match fs::remove_file(&path) {
         Ok(()) => super::marker::sync_directory(directory),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io("remove", path)(error)),

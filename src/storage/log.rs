@@ -12,6 +12,7 @@
 //! **What a crash leaves.** A prefix of the appended frames that includes everything below `durable`, and possibly torn
 //! or whole frames above it, which `recovery` judges.
 
+mod damage;
 mod lookup;
 mod replace;
 mod start;

@@ -12,9 +12,9 @@
 //! A log with damaged ranges is marked 1 and scanned again at the next start, so that the damage stays known.
 
 use super::error::Error;
+use crate::base::hash::HashMap;
 use crate::base::{LeaderEpoch, LogId, Offset, PartitionId, TopicId, crc32c};
-use std::collections::HashMap;
-use std::io::Write as _;
+use crate::runtime::fs;
 use std::path::Path;
 
 const MAGIC: [u8; 4] = *b"CLM1";
@@ -98,9 +98,7 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<CleanEnd>> {
 /// The file system's; the next start scans then.
 pub fn write(path: &Path, ends: &[CleanEnd]) -> Result<(), Error> {
     let parent = super::layout::parent(path);
-    let mut file = std::fs::File::create(path).map_err(Error::io("create", path))?;
-    file.write_all(&encode(ends)).map_err(Error::io("write", path))?;
-    file.sync_all().map_err(Error::io("sync", path))?;
+    fs::write_synced(path, &encode(ends)).map_err(Error::io("write", path))?;
     sync_directory(parent)
 }
 
@@ -109,12 +107,12 @@ pub fn write(path: &Path, ends: &[CleanEnd]) -> Result<(), Error> {
 /// # Errors
 /// The file system's.
 pub fn take(path: &Path) -> Result<Option<HashMap<LogId, CleanEnd>>, Error> {
-    let bytes = match std::fs::read(path) {
+    let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", path)(error)),
     };
-    std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+    fs::remove_file(path).map_err(Error::io("remove", path))?;
     sync_directory(super::layout::parent(path))?;
     Ok(decode(&bytes).map(|ends| ends.into_iter().map(|end| (end.log, end)).collect()))
 }
@@ -124,9 +122,7 @@ pub fn take(path: &Path) -> Result<Option<HashMap<LogId, CleanEnd>>, Error> {
 /// # Errors
 /// The file system's.
 pub fn sync_directory(directory: &Path) -> Result<(), Error> {
-    std::fs::File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(Error::io("sync directory", directory))
+    fs::sync_directory(directory).map_err(Error::io("sync directory", directory))
 }
 
 #[cfg(test)]

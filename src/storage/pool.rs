@@ -11,13 +11,14 @@
 //! ```
 //! **Invariant:** a `.seg` file is as long as its name says and every byte of it is allocated. One shard owns each file.
 
-use super::error::Error;
+use super::error::{Error, is_failure};
+use crate::base::hash::{HashMap, HashSet};
 use crate::runtime::buffer::{Arena, Chunk, ChunkClass};
 use crate::runtime::disk::{DiskRing, File, OpenMode, Piece, WriteSync};
-use crate::runtime::executor;
 use crate::runtime::local::Notify;
+use crate::runtime::{entropy, executor, fs};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -50,8 +51,8 @@ struct Inner {
 }
 
 impl Pool {
-    /// Starts the pool with the files `found` (see [`scan_directory`]) and its filling task. Keeps up to `depth` files of
-    /// each size in use.
+    /// The pool with the files `found` (see [`scan_directory`]). Up to `depth` files of each size in use are kept ready, once
+    /// somebody runs [`keep_filled`](Self::keep_filled).
     #[must_use]
     pub fn start(
         directory: PathBuf,
@@ -64,11 +65,11 @@ impl Pool {
         if let Some(zeros) = &zeros {
             zeros.zero(0..zeros.len());
         }
-        let mut ready: HashMap<u64, Vec<PathBuf>> = HashMap::new();
+        let mut ready: HashMap<u64, Vec<PathBuf>> = HashMap::default();
         for (size, path) in found {
             ready.entry(size).or_default().push(path);
         }
-        let pool = Self(Rc::new(Inner {
+        Self(Rc::new(Inner {
             directory,
             disk,
             zeros,
@@ -77,9 +78,7 @@ impl Pool {
             wanted: RefCell::new(VecDeque::new()),
             work: Notify::default(),
             paused: Cell::new(false),
-        }));
-        executor::spawn(pool.clone().fill_wanted());
-        pool
+        }))
     }
 
     /// Asks for `depth` files of `size` to be made ready.
@@ -144,7 +143,7 @@ impl Pool {
     fn path(&self, size: u64, suffix: &str) -> PathBuf {
         self.0
             .directory
-            .join(format!("{size}-{}.{suffix}", uuid::Uuid::new_v4().simple()))
+            .join(format!("{size}-{}.{suffix}", entropy::uuid().simple()))
     }
 
     /// A file whose space is reserved but not written.
@@ -160,7 +159,9 @@ impl Pool {
         Ok(path)
     }
 
-    async fn fill_wanted(self) {
+    /// Fills what is asked for, for as long as the disk works; ends with the error by which it failed. A file that cannot be
+    /// had for another reason is given up, and logs get reserved ones.
+    pub async fn keep_filled(self) -> io::Error {
         loop {
             let next = if self.0.paused.get() {
                 None
@@ -175,6 +176,7 @@ impl Pool {
             if have < self.0.depth {
                 match self.fill(size).await {
                     Ok(path) => self.0.ready.borrow_mut().entry(size).or_default().push(path),
+                    Err(error) if is_failure(&error) => return error,
                     Err(error) => {
                         tracing::warn!(%error, size, "cannot fill a segment for the pool; segments will be reserved only");
                         self.0.wanted.borrow_mut().pop_front();
@@ -237,21 +239,19 @@ impl Pool {
 /// The file system's.
 pub fn scan_directory(directory: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     let mut ready = Vec::new();
-    let mut seen = HashSet::new();
-    for entry in std::fs::read_dir(directory).map_err(Error::io("list", directory))? {
-        let entry = entry.map_err(Error::io("list", directory))?;
-        let path = entry.path();
-        let metadata = entry.metadata().map_err(Error::io("stat", &path))?;
+    let mut seen = HashSet::default();
+    for entry in fs::list(directory).map_err(Error::io("list", directory))? {
+        let path = directory.join(&entry.name);
         let stated = entry
-            .file_name()
+            .name
             .to_str()
             .and_then(|name| name.strip_suffix(".seg")?.split('-').next()?.parse().ok());
         match stated {
-            Some(size) if metadata.len() == size && (seen.len() < SIZES_MAX || seen.contains(&size)) => {
+            Some(size) if entry.bytes == size && (seen.len() < SIZES_MAX || seen.contains(&size)) => {
                 seen.insert(size);
                 ready.push((size, path));
             }
-            _ => std::fs::remove_file(&path).map_err(Error::io("remove", &path))?,
+            _ => fs::remove_file(&path).map_err(Error::io("remove", &path))?,
         }
     }
     Ok(ready)

@@ -31,10 +31,8 @@ use super::segment::Segment;
 use crate::base::{LeaderEpoch, LogId, Offset, Timestamp};
 use crate::batch::BatchHeader;
 use crate::runtime::buffer::{AlignedBuffer, BLOCK_BYTES, align_down};
-use crate::runtime::disk::File;
-use rustix::fs::{Mode, OFlags};
-use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
+use crate::runtime::fs::{self, OpenFile};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// State kept beside a log that recovery rebuilds from its frames: the producers' sequences.
@@ -70,7 +68,7 @@ pub struct Report {
 /// A segment file opened for direct blocking reads.
 #[derive(Debug)]
 pub struct DirectFile {
-    fd: OwnedFd,
+    file: OpenFile,
     len: u64,
 }
 
@@ -80,21 +78,13 @@ impl DirectFile {
     /// # Errors
     /// The file system's; `InvalidInput` where direct I/O is not to be had.
     pub fn open(path: &Path, access: Access) -> Result<Self, Error> {
-        let flags = match access {
-            Access::ReadWrite => OFlags::RDWR,
-            Access::Read => OFlags::RDONLY,
+        let access = match access {
+            Access::ReadWrite => fs::Access::DirectReadWrite,
+            Access::Read => fs::Access::DirectRead,
         };
-        let fd = rustix::fs::open(path, flags | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| Error::io("open", path)(error.into()))?;
-        let stat = rustix::fs::fstat(&fd).map_err(|error| Error::io("stat", path)(error.into()))?;
-        Ok(Self {
-            fd,
-            len: u64::try_from(stat.st_size).unwrap_or(0),
-        })
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fdatasync(&self.fd)?)
+        let file = OpenFile::open(path, access).map_err(Error::io("open", path))?;
+        let len = file.len().map_err(Error::io("stat", path))?;
+        Ok(Self { file, len })
     }
 
     /// Sets the rest of the block of `position` to zero, durably, if it is not.
@@ -110,10 +100,8 @@ impl DirectFile {
             return Ok(());
         }
         block[used..].fill(0);
-        if rustix::io::pwrite(&self.fd, &block, start)? != BLOCK_BYTES {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        self.sync()
+        self.file.write_at(start, &block)?;
+        self.file.sync()
     }
 }
 
@@ -132,16 +120,7 @@ impl FrameSource for DirectFile {
     }
 
     fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let mut done = 0;
-        while done < buffer.len() {
-            match rustix::io::pread(&self.fd, &mut buffer[done..], position + done as u64) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => done += read,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+        self.file.read_at(position, buffer)
     }
 }
 
@@ -220,15 +199,14 @@ struct Found {
 }
 
 fn list_segments(directory: &Path) -> Result<Vec<Found>, Error> {
-    let entries = match std::fs::read_dir(directory) {
+    let entries = match fs::list(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io("list", directory)(error)),
     };
     let mut found = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(Error::io("list", directory))?;
-        if let Some(base) = entry.file_name().to_str().and_then(parse_segment_name) {
+        if let Some(base) = entry.name.to_str().and_then(parse_segment_name) {
             found.push(Found {
                 base,
                 path: directory.join(segment_name(base)),
@@ -248,7 +226,7 @@ fn list_segments(directory: &Path) -> Result<Vec<Found>, Error> {
 /// # Errors
 /// The file system's.
 pub fn read_index(path: &Path) -> Result<Option<SegmentSummary>, Error> {
-    match std::fs::read(path) {
+    match fs::read(path) {
         Ok(bytes) => Ok(SegmentSummary::decode(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read", path)(error)),
@@ -296,7 +274,7 @@ fn add_segment(image: &mut LogImage, index: SegmentSummary, file: DirectFile, la
     }
     // Whole blocks: a write that reached beyond would grow the file.
     let capacity = align_down(file.len);
-    let file = last.then(|| File::from_fd(file.fd));
+    let file = last.then(|| file.file.into_file());
     let mut segment = Segment::opened(index, file, capacity);
     segment.sealed = !last;
     segment.index_written = true;
@@ -393,12 +371,8 @@ impl Scanner<'_> {
         let path = self.found[0].path.with_file_name(index_name(base));
         let new = path.with_extension("idx.new");
         // By rename, because the file it replaces may be the only one to know the epoch before.
-        std::fs::File::create(&new)
-            .and_then(|mut file| {
-                file.write_all(&note.encode())?;
-                file.sync_all()
-            })
-            .and_then(|()| std::fs::rename(&new, &path))
+        fs::write_synced(&new, &note.encode())
+            .and_then(|()| fs::rename(&new, &path))
             .map_err(Error::io("write", &path))?;
         super::marker::sync_directory(path.parent().unwrap_or_else(|| Path::new(".")))
     }
@@ -407,7 +381,7 @@ impl Scanner<'_> {
     /// damage.
     fn remove_index(&self, base: Offset) -> Result<(), Error> {
         let path = self.found[0].path.with_file_name(index_name(base));
-        match std::fs::remove_file(&path) {
+        match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path)(error)),
             _ => Ok(()),
         }
@@ -420,7 +394,9 @@ impl Scanner<'_> {
         limit: Option<Offset>,
     ) -> Result<(DirectFile, Scan), Error> {
         let file = DirectFile::open(&segment.path, Access::ReadWrite)?;
-        file.sync().map_err(Error::io("sync", &segment.path))?;
+        file.file
+            .sync_before_trusting()
+            .map_err(Error::io("sync", &segment.path))?;
         let expect = Expect {
             log: self.id,
             base: segment.base,

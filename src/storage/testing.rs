@@ -13,39 +13,12 @@ use crate::base::{LogId, Offset, PartitionId, Timestamp, TopicId};
 use crate::batch::{Compression, KafkaBatch, KafkaBatchBuilder, TimestampType, kafka};
 use crate::runtime::buffer::{Arena, BLOCK_BYTES, ChunkClass, SLAB_BYTES, align_down, align_up};
 use crate::runtime::disk::File;
+pub(super) use crate::runtime::sim::Random;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The unit of a torn write.
 pub(super) const SECTOR_BYTES: usize = 512;
-
-/// SplitMix64: a small generator whose whole state is the seed a failing test prints.
-#[derive(Debug)]
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// True once in `n`.
-    pub(super) fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
 
 pub(super) fn log_id(n: u8) -> LogId {
     LogId {

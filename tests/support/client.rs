@@ -16,6 +16,7 @@ const OFFSET_COMMIT: i16 = 8;
 const OFFSET_FETCH: i16 = 9;
 const CREATE_TOPICS: i16 = 19;
 const DELETE_TOPICS: i16 = 20;
+const DELETE_RECORDS: i16 = 21;
 const INIT_PRODUCER_ID: i16 = 22;
 /// How long a condition is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,6 +74,21 @@ impl Client {
 
     /// Creates a topic; fails the test if that fails.
     pub(crate) fn create(&mut self, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let error = self.try_create(topic, partitions, configs);
+        assert_eq!(
+            error.expect("an answer to CreateTopics"),
+            NONE,
+            "creating {topic}"
+        );
+    }
+
+    /// Creates a topic; its error code.
+    pub(crate) fn try_create(
+        &mut self,
+        topic: &str,
+        partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> io::Result<i16> {
         let mut body = 1_i32.to_be_bytes().to_vec();
         wire::string(&mut body, topic.as_bytes());
         body.extend(partitions.to_be_bytes());
@@ -85,17 +101,33 @@ impl Client {
         }
         body.extend(10_000_i32.to_be_bytes());
         body.push(0);
-        let answer = self
-            .0
-            .call(CREATE_TOPICS, 2, &body)
-            .expect("an answer to CreateTopics");
+        let answer = self.0.call(CREATE_TOPICS, 2, &body)?;
         let mut fields = Fields(&answer);
         let error = (|| {
             fields.take(8)?;
             fields.string()?;
             fields.i16()
         })();
-        assert_eq!(error, Some(NONE), "creating {topic}");
+        Ok(error.expect("a whole answer to CreateTopics"))
+    }
+
+    /// Removes the records below `offset`; the error code.
+    pub(crate) fn delete_records(&mut self, topic: &str, partition: i32, offset: i64) -> io::Result<i16> {
+        let mut body = 1_i32.to_be_bytes().to_vec();
+        wire::string(&mut body, topic.as_bytes());
+        body.extend(1_i32.to_be_bytes());
+        body.extend(partition.to_be_bytes());
+        body.extend(offset.to_be_bytes());
+        body.extend(10_000_i32.to_be_bytes());
+        let answer = self.0.call(DELETE_RECORDS, 0, &body)?;
+        let mut fields = Fields(&answer);
+        let error = (|| {
+            fields.take(8)?;
+            fields.string()?;
+            fields.take(16)?;
+            fields.i16()
+        })();
+        Ok(error.expect("a whole answer to DeleteRecords"))
     }
 
     /// Deletes a topic; its error code.

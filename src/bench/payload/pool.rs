@@ -4,7 +4,7 @@
 //! are free again: one copy a message, no allocation. Small requests walk through a few slots that stay in the cache.
 
 use super::{Message, Stamp};
-use crate::bench::random::Random;
+use crate::base::random::Random;
 
 /// Slots that small requests take turns with; enough bytes that neighbours differ, few enough to stay in the cache.
 const HOT_BYTES: usize = 64 * 1024;

@@ -14,9 +14,9 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
+use crate::base::random::Random;
 use crate::bench::payload::{KEYS, Message, Pool, Stamp};
 use crate::bench::plan::LanePlan;
-use crate::bench::random::Random;
 use crate::bench::record::Recorder;
 use crate::bench::schedule::Schedule;
 use crate::bench::spec::{Keys, RunSpec};

@@ -37,9 +37,10 @@ use super::request::{
 };
 use super::subscription::subscribed_topics;
 use crate::base::Timestamp;
+use crate::base::hash::HashMap;
 use crate::broker::image::Image;
 use member::Member;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) use format::ClassicValue;

@@ -52,10 +52,11 @@ use super::record::{
     KEY_CONSUMER_CURRENT, KEY_CONSUMER_GROUP, KEY_CONSUMER_MEMBER, KEY_CONSUMER_REGEX,
     KEY_CONSUMER_TARGET_EPOCH, KEY_CONSUMER_TARGET_MEMBER, KEY_CONSUMER_TOPICS,
 };
+use crate::base::hash::HashMap;
 use crate::base::{PartitionId, TopicId};
 use assignment::Assignment;
 use member::Member;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use subscription::Pattern;
 
@@ -205,7 +206,7 @@ impl ConsumerGroup {
             members: BTreeMap::new(),
             instances: BTreeMap::new(),
             patterns: BTreeMap::new(),
-            owners: HashMap::new(),
+            owners: HashMap::default(),
             seen_revision: None,
             patterns_rest_until_ms: 0,
             deadline_ms: u64::MAX,

@@ -24,9 +24,10 @@ use super::consumer::ConsumerGroup;
 use super::offsets::read_value;
 use super::record::{KEY_CLASSIC_GROUP, KEY_OFFSET_COMMIT, KEY_OFFSET_COMMIT_OLD, RecordError, RecordReader};
 use super::request::{ListedGroup, Now};
+use crate::base::hash::HashMap;
 pub use group::{Group, Members};
 pub use room::Room;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What has happened since the start.

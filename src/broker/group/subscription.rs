@@ -13,7 +13,7 @@ use super::record::{RecordError, RecordReader};
 const TOPIC_BYTES_MIN: usize = 2;
 
 /// The topics in a consumer's metadata; `None` if it cannot be read.
-pub(super) fn subscribed_topics(metadata: &[u8]) -> Option<Vec<&str>> {
+pub(crate) fn subscribed_topics(metadata: &[u8]) -> Option<Vec<&str>> {
     let read = || -> Result<Vec<&str>, RecordError> {
         let mut reader = RecordReader::new(metadata);
         if reader.i16()? < 0 {

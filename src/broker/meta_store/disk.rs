@@ -3,8 +3,8 @@
 //! Promise of [`Directory`]: what a method that says "durably" did is on the device when it returns. Blocking; control
 //! thread only.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use crate::runtime::fs::{self, Access, OpenFile};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The files that stay.
@@ -51,26 +51,66 @@ pub(super) trait Disk {
     fn remove_temporary(&mut self) -> io::Result<()>;
 }
 
+/// A directory that is looked at and stays as it is: what would change it is passed over where the store can go on without,
+/// and refused where not.
+pub(super) struct Looking(pub(super) PathBuf);
+
+impl Disk for Looking {
+    fn place(&self) -> String {
+        self.0.display().to_string()
+    }
+
+    fn read(&mut self, name: Name) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(&self.0.join(name.file_name())) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn append_journal(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn truncate_journal(&mut self, _len: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_temporary(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn publish_temporary(&mut self, _name: Name) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove_temporary(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A directory of the file system.
 pub(super) struct Directory {
     path: PathBuf,
-    handle: File,
-    /// Opened for append, once there is one.
-    journal: Option<File>,
+    /// Opened once there is one, and where it ends.
+    journal: Option<(OpenFile, u64)>,
 }
 
 impl Directory {
     /// Opens `path`, creating it durably if it does not exist.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        if !path.is_dir() {
-            fs::create_dir_all(path)?;
+        if !fs::is_directory(path) {
+            fs::create_directories(path)?;
             if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                File::open(parent)?.sync_all()?;
+                fs::sync_directory(parent)?;
             }
         }
         Ok(Self {
             path: path.to_owned(),
-            handle: File::open(path)?,
             journal: None,
         })
     }
@@ -79,13 +119,11 @@ impl Directory {
         self.path.join(name.file_name())
     }
 
-    fn journal(&mut self) -> io::Result<&mut File> {
+    fn journal(&mut self) -> io::Result<&mut (OpenFile, u64)> {
         if self.journal.is_none() {
-            self.journal = Some(
-                OpenOptions::new()
-                    .append(true)
-                    .open(self.path_of(Name::Journal))?,
-            );
+            let file = OpenFile::open(&self.path_of(Name::Journal), Access::ReadWrite)?;
+            let end = file.len()?;
+            self.journal = Some((file, end));
         }
         self.journal
             .as_mut()
@@ -100,8 +138,8 @@ impl Disk for Directory {
 
     fn read(&mut self, name: Name) -> io::Result<Option<Vec<u8>>> {
         let path = self.path_of(name);
-        match File::open(&path) {
-            Ok(file) => file.sync_all()?,
+        match OpenFile::open(&path, Access::Read) {
+            Ok(file) => file.sync()?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         }
@@ -109,22 +147,23 @@ impl Disk for Directory {
     }
 
     fn append_journal(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let journal = self.journal()?;
-        journal.write_all(bytes)?;
-        journal.sync_data()
+        let (journal, end) = self.journal()?;
+        journal.write_at(*end, bytes)?;
+        journal.sync()?;
+        *end += bytes.len() as u64;
+        Ok(())
     }
 
     fn truncate_journal(&mut self, len: usize) -> io::Result<()> {
         let len = u64::try_from(len).map_err(io::Error::other)?;
-        let journal = self.journal()?;
+        let (journal, end) = self.journal()?;
         journal.set_len(len)?;
-        journal.sync_all()
+        *end = len;
+        journal.sync()
     }
 
     fn write_temporary(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut file = File::create(self.path.join(TEMPORARY))?;
-        file.write_all(bytes)?;
-        file.sync_all()
+        fs::write_synced(&self.path.join(TEMPORARY), bytes)
     }
 
     fn publish_temporary(&mut self, name: Name) -> io::Result<()> {
@@ -132,15 +171,15 @@ impl Disk for Directory {
             // The handle would go on writing to the file that loses its name.
             self.journal = None;
         }
-        fs::rename(self.path.join(TEMPORARY), self.path_of(name))
+        fs::rename(&self.path.join(TEMPORARY), &self.path_of(name))
     }
 
     fn sync_directory(&mut self) -> io::Result<()> {
-        self.handle.sync_all()
+        fs::sync_directory(&self.path)
     }
 
     fn remove_temporary(&mut self) -> io::Result<()> {
-        match fs::remove_file(self.path.join(TEMPORARY)) {
+        match fs::remove_file(&self.path.join(TEMPORARY)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }

@@ -32,37 +32,40 @@ const PREFIX_BYTES: usize = 8;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 
+/// More commits than a store can make: a million a second for 300,000 years leave room for as many again.
+const REVISION_MAX: Revision = Revision::new(u64::MAX / 2);
+
 /// Where bytes stop making sense, and why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Damage {
-    pub(super) position: usize,
-    pub(super) reason: &'static str,
+pub(crate) struct Damage {
+    pub(crate) position: usize,
+    pub(crate) reason: &'static str,
 }
 
 /// One commit.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Entry {
-    pub(super) revision: Revision,
-    pub(super) ops: Vec<Op>,
+pub(crate) struct Entry {
+    pub(crate) revision: Revision,
+    pub(crate) ops: Vec<Op>,
 }
 
 /// What a journal holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     /// The revision it continues.
-    pub(super) base: Revision,
-    pub(super) entries: Vec<Entry>,
+    pub(crate) base: Revision,
+    pub(crate) entries: Vec<Entry>,
     /// Bytes that are sound; what follows is a torn entry.
-    pub(super) end: usize,
+    pub(crate) end: usize,
 }
 
 impl Journal {
-    pub(super) fn last(&self) -> Revision {
+    pub(crate) fn last(&self) -> Revision {
         self.entries.last().map_or(self.base, |entry| entry.revision)
     }
 }
 
-pub(super) fn encode_header(base: Revision) -> Vec<u8> {
+pub(crate) fn encode_header(base: Revision) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES);
     bytes.extend_from_slice(JOURNAL_MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
@@ -72,7 +75,7 @@ pub(super) fn encode_header(base: Revision) -> Vec<u8> {
 }
 
 /// The whole entry, or [`Error::TooLarge`].
-pub(super) fn encode_entry(revision: Revision, ops: &[Op]) -> Result<Vec<u8>, Error> {
+pub(crate) fn encode_entry(revision: Revision, ops: &[Op]) -> Result<Vec<u8>, Error> {
     let bytes = PREFIX_BYTES + 12 + ops.iter().map(op_bytes).sum::<usize>();
     if bytes > TXN_BYTES_MAX {
         return Err(Error::TooLarge { bytes });
@@ -101,7 +104,7 @@ pub(super) fn encode_entry(revision: Revision, ops: &[Op]) -> Result<Vec<u8>, Er
 }
 
 /// Reads a journal up to its torn end, if it has one. Anything else that is not sound is damage.
-pub(super) fn decode(bytes: &[u8]) -> Result<Journal, Damage> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Journal, Damage> {
     let base = decode_header(bytes)?;
     let mut journal = Journal {
         base,
@@ -134,9 +137,9 @@ fn decode_header(bytes: &[u8]) -> Result<Revision, Damage> {
         .ok_or_else(|| damage("the header is incomplete"))?;
     let mut rest = verify(header).ok_or_else(|| damage("the checksum of the header is wrong"))?;
     check_kind(&mut rest, JOURNAL_MAGIC)?;
-    read_u64(&mut rest)
-        .map(Revision::new)
-        .ok_or_else(|| damage("the header is incomplete"))
+    let base = read_revision(&mut rest).ok_or_else(|| damage("the header is incomplete"))?;
+    check_reachable(base).ok_or_else(|| damage("no store has made so many commits"))?;
+    Ok(base)
 }
 
 /// True if a sound entry of a commit after the next one starts somewhere behind `position`. (The next commit itself is
@@ -161,7 +164,7 @@ fn decode_entry(bytes: &[u8]) -> Option<(Entry, usize)> {
 }
 
 fn decode_payload(mut rest: &[u8]) -> Option<Entry> {
-    let revision = Revision::new(read_u64(&mut rest)?);
+    let revision = read_revision(&mut rest)?;
     let count = read_u32(&mut rest)?;
     // No reservation by `count`: it is only as good as the bytes that follow.
     let mut ops = Vec::new();
@@ -180,7 +183,7 @@ fn decode_payload(mut rest: &[u8]) -> Option<Entry> {
     rest.is_empty().then_some(Entry { revision, ops })
 }
 
-pub(super) fn encode_snapshot(revision: Revision, image: &Image) -> Vec<u8> {
+pub(crate) fn encode_snapshot(revision: Revision, image: &Image) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend_from_slice(SNAPSHOT_MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
@@ -195,7 +198,7 @@ pub(super) fn encode_snapshot(revision: Revision, image: &Image) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn decode_snapshot(bytes: &[u8]) -> Result<(Revision, Image), Damage> {
+pub(crate) fn decode_snapshot(bytes: &[u8]) -> Result<(Revision, Image), Damage> {
     let damage = |position| Damage {
         position,
         reason: "the item does not check out",
@@ -206,7 +209,9 @@ pub(super) fn decode_snapshot(bytes: &[u8]) -> Result<(Revision, Image), Damage>
     })?;
     let total = rest.len();
     check_kind(&mut rest, SNAPSHOT_MAGIC)?;
-    let revision = read_u64(&mut rest).map(Revision::new).ok_or_else(|| damage(12))?;
+    let revision = read_revision(&mut rest)
+        .and_then(check_reachable)
+        .ok_or_else(|| damage(12))?;
     let count = read_u64(&mut rest).ok_or_else(|| damage(20))?;
     let mut image = Image::new();
     for _ in 0..count {
@@ -229,7 +234,7 @@ pub(super) fn decode_snapshot(bytes: &[u8]) -> Result<(Revision, Image), Damage>
 }
 
 fn read_item(rest: &mut &[u8]) -> Option<(String, Item)> {
-    let mod_revision = Revision::new(read_u64(rest)?);
+    let mod_revision = read_revision(rest)?;
     let key = read_key(rest)?;
     let value = read_bytes(rest)?.to_vec();
     Some((key, Item { value, mod_revision }))
@@ -294,6 +299,15 @@ fn read_u32(rest: &mut &[u8]) -> Option<u32> {
 
 fn read_u64(rest: &mut &[u8]) -> Option<u64> {
     read_array(rest).map(u64::from_le_bytes)
+}
+
+fn read_revision(rest: &mut &[u8]) -> Option<Revision> {
+    read_u64(rest).map(Revision::new)
+}
+
+/// The revision, if a store may go on from it: those that follow must have numbers, too.
+fn check_reachable(revision: Revision) -> Option<Revision> {
+    (revision <= REVISION_MAX).then_some(revision)
 }
 
 fn read_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
@@ -369,6 +383,15 @@ mod tests {
             "#]],
         );
         assert_eq!(decode_snapshot(&bytes).unwrap(), (Revision::new(9), image));
+    }
+
+    #[test]
+    fn revisions_that_no_store_reaches_are_refused() {
+        for base in [REVISION_MAX.next(), Revision::new(u64::MAX)] {
+            assert!(decode(&encode_header(base)).is_err());
+            assert!(decode_snapshot(&encode_snapshot(base, &Image::new())).is_err());
+        }
+        assert!(decode(&encode_header(REVISION_MAX)).is_ok());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use super::super::format::Format;
 use super::super::moment;
 use super::{Assignment, Connection, OutputFormat};
+pub use crate::client::kafka::consumer::StartAt;
 
 /// `produce`.
 #[derive(Debug, Args)]
@@ -101,21 +102,6 @@ pub struct ConsumeArgs {
     /// Where to find a broker.
     #[command(flatten)]
     pub connection: Connection,
-}
-
-/// Where consuming begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartAt {
-    /// The first record there is.
-    Start,
-    /// What comes from now on.
-    End,
-    /// This offset, in every partition.
-    Offset(i64),
-    /// So many records before the end of each partition.
-    BeforeEnd(i64),
-    /// The first record with this timestamp (milliseconds since 1970) or a later one.
-    Timestamp(i64),
 }
 
 impl FromStr for StartAt {

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::super::tests::corelog;
-use crate::base::{LeaderEpoch, LogId, Offset, PartitionId, Timestamp, TopicId};
-use crate::batch::{BatchHeader, Compression, KafkaBatch, KafkaBatchBuilder, Placement, kafka};
+use crate::base::{LeaderEpoch, LogId, Offset, PartitionId, Timestamp, TopicId, crc32c};
+use crate::batch::{BatchHeader, Compression, HEADER_BYTES, KafkaBatch, KafkaBatchBuilder, Placement, kafka};
+use crate::broker::meta_store::{LocalMetaStore, MetaStore as _, Txn};
 use crate::runtime::buffer::BLOCK_BYTES;
-use crate::storage::index::{SegmentIndex, SegmentSummary};
+use crate::storage::checkpoint::Checkpoint;
+use crate::storage::index::{IndexEntry, SegmentIndex, SegmentSummary};
 use crate::storage::layout::{DataDir, index_name, segment_name};
 use crate::storage::marker::{self, CleanEnd};
 
@@ -298,4 +300,226 @@ fn a_segment_without_frames_is_an_empty_list() {
     let path = image.put(0, &vec![0; SEGMENT_BYTES]);
     let (code, out, _) = run(&["log", "dump", "-o", "json"], &path);
     assert_eq!((code, out.as_str()), (0, "[]\n"));
+}
+
+/// A data directory with metadata, whose one topic is the image's.
+fn with_metadata(image: &Image) {
+    let mut store = LocalMetaStore::open(&image.data().meta()).unwrap();
+    let id = uuid::Uuid::from_bytes(log().topic.to_bytes());
+    let record = serde_json::json!({ "id": id, "partitions": 1, "configs": {} });
+    store
+        .commit(Txn::new().put("topics/hello", record.to_string()))
+        .unwrap();
+}
+
+impl Image {
+    /// Exit code, and offset, severity and text of each finding.
+    fn verify_deep(&self) -> (u8, Vec<(Option<u64>, String, String)>) {
+        let (code, out, err) = run(&["log", "verify", "--deep", "-o", "json"], self.home.path());
+        let both: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let findings = both["findings"].as_array().unwrap().iter().map(|one| {
+            assert!(one["where"].is_string(), "{one}");
+            (one["offset"].as_u64(), text(&one["severity"]), text(&one["what"]))
+        });
+        (code, findings.collect())
+    }
+
+    /// As [`verify_deep`](Self::verify_deep), where exactly one thing is found.
+    fn one_finding(&self) -> (u8, Option<u64>, String) {
+        let (code, findings) = self.verify_deep();
+        let [(offset, _, what)] = findings.as_slice() else {
+            panic!("{code}: {findings:?}");
+        };
+        (code, *offset, what.clone())
+    }
+}
+
+#[test]
+fn a_sound_directory_has_nothing_to_be_found_however_deep() {
+    let image = Image::new();
+    with_metadata(&image);
+    image.put(0, &segment(0, 4).0);
+    image.put(12, &segment(12, 2).0);
+    assert_eq!(image.verify_deep(), (0, Vec::new()));
+}
+
+#[test]
+fn a_bit_that_turned_anywhere_in_a_sealed_segment_is_an_error_at_its_offset() {
+    // Frames up to the last block, so that no block is without one.
+    let frame_bytes = frame(log(), 0, 0).len();
+    let count = u64::try_from(SEGMENT_BYTES / frame_bytes).unwrap();
+    let (sound, starts) = segment(0, count);
+    let end = count * u64::from(RECORDS);
+    let image = Image::new();
+    with_metadata(&image);
+    image.put(end, &segment(end, 2).0);
+    image.put(0, &sound);
+    assert_eq!(image.verify_deep(), (0, Vec::new()));
+    let mut state = 7_usize;
+    for block in 0..SEGMENT_BYTES / BLOCK_BYTES {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(11);
+        let at = block * BLOCK_BYTES + (state >> 7) % BLOCK_BYTES;
+        let hit = starts.partition_point(|start| *start <= at) - 1;
+        let header = BatchHeader::decode(&sound[starts[hit]..]).unwrap();
+        let within = at - starts[hit];
+        // Padding says nothing; the bit goes into the payload's last byte instead.
+        let at = starts[hit] + within.min(HEADER_BYTES + header.payload_len as usize - 1);
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1 << (state % 8);
+        image.put(0, &bytes);
+        let (code, findings) = image.verify_deep();
+        let offset = header.base_offset.get();
+        let found = findings
+            .iter()
+            .any(|(at, severity, _)| *at == Some(offset) && severity == "error");
+        assert!(code == 1 && found, "byte {at}, offset {offset}: {findings:?}");
+    }
+}
+
+/// A frame whose sums are right and whose batch is not what it says.
+fn unsound_frame(change: impl FnOnce(&mut Vec<u8>, &mut BatchHeader)) -> Vec<u8> {
+    let mut builder = KafkaBatchBuilder::new();
+    for value in [b"one", b"two"] {
+        builder.push(None, Some(value), Timestamp::new(1), []);
+    }
+    let mut batch = builder.build(Compression::None, None).unwrap();
+    let placement = Placement {
+        log: log(),
+        base_offset: Offset::ZERO,
+        leader_epoch: LeaderEpoch::new(1),
+        durable_end: Offset::ZERO,
+        append_time: Timestamp::new(5000),
+    };
+    let mut header = BatchHeader::for_kafka(&KafkaBatch::parse(&batch).unwrap(), &placement);
+    kafka::patch(&mut batch, placement.base_offset, placement.leader_epoch);
+    change(&mut batch, &mut header);
+    let sum = crc32c(&batch[kafka::SUMMED_FROM..]);
+    batch[17..kafka::SUMMED_FROM].copy_from_slice(&sum.to_be_bytes());
+    header.payload_crc = sum;
+    let mut bytes = header.encode().to_vec();
+    bytes.extend_from_slice(&batch);
+    bytes.resize(SEGMENT_BYTES, 0);
+    bytes
+}
+
+#[test]
+fn a_batch_whose_sums_hold_and_whose_records_do_not_is_an_error() {
+    type Change = fn(&mut Vec<u8>, &mut BatchHeader);
+    let changes: [(Change, &str); 4] = [
+        // The offset delta of the second record, behind the header, a record of 10 bytes, a length, attributes and a time.
+        (
+            |batch, _| batch[61 + 10 + 3] = 10,
+            "record 1 has the offset delta 5",
+        ),
+        (|batch, _| batch[61] = 0x7e, "record 0:"),
+        (|batch, _| batch[22] |= 1, "attributes"),
+        (|_, header| header.durable_end = Offset::new(9), "durable up to 9"),
+    ];
+    for (change, expected) in changes {
+        let image = Image::new();
+        with_metadata(&image);
+        image.put(0, &unsound_frame(change));
+        let (code, offset, what) = image.one_finding();
+        assert_eq!((code, offset), (1, Some(0)), "{what}");
+        assert!(what.contains(expected), "{what}, not {expected}");
+    }
+}
+
+#[test]
+fn what_stands_beside_the_frames_is_held_against_them() {
+    let image = Image::new();
+    with_metadata(&image);
+    image.put(0, &segment(0, 4).0);
+    image.put(12, &segment(12, 2).0);
+    let file = |name: &str| image.partition().join(name);
+
+    // An index that names no entry and no epoch, and one whose entry points beside the frames.
+    let mut summary = SegmentSummary {
+        log: log(),
+        base: Offset::ZERO,
+        end: Offset::new(12),
+        end_position: 4 * frame(log(), 0, 0).len() as u64,
+        first_append_time: Timestamp::new(5000),
+        last_append_time: Timestamp::new(5000),
+        max_timestamp: Timestamp::new(1002),
+        index: SegmentIndex::default(),
+        epochs: vec![(LeaderEpoch::new(1), Offset::ZERO)],
+        producers: Vec::new(),
+    };
+    let index = file(&index_name(Offset::ZERO));
+    std::fs::write(&index, summary.encode()).unwrap();
+    assert_eq!(image.verify_deep(), (0, Vec::new()));
+    summary.index.push(IndexEntry {
+        relative_offset: 3,
+        position: 64,
+        max_timestamp_before: 2000,
+    });
+    std::fs::write(&index, summary.encode()).unwrap();
+    assert!(image.one_finding().2.contains("index entry of byte 64"));
+    summary.index = SegmentIndex::default();
+    summary.producers = vec![9, 9];
+    std::fs::write(&index, summary.encode()).unwrap();
+    assert!(image.one_finding().2.contains("producers"));
+    std::fs::remove_file(&index).unwrap();
+
+    let checkpoint = |log, start| Checkpoint {
+        log,
+        start: Offset::new(start),
+        first_dirty: Offset::ZERO,
+        delete_horizon: None,
+    };
+    let other = LogId {
+        partition: PartitionId::new(5),
+        ..log()
+    };
+    for (found, expected) in [
+        (checkpoint(log(), 99), "starts at 99"),
+        (checkpoint(other, 0), "checkpoint is of"),
+    ] {
+        std::fs::write(file("checkpoint"), found.encode()).unwrap();
+        let (code, _, what) = image.one_finding();
+        assert!(code == 1 && what.contains(expected), "{what}");
+    }
+    std::fs::remove_file(file("checkpoint")).unwrap();
+
+    let end = CleanEnd {
+        log: log(),
+        end: Offset::new(17),
+        epoch: LeaderEpoch::new(1),
+        damaged: false,
+    };
+    marker::write(&image.data().marker(), &[end]).unwrap();
+    assert!(image.one_finding().2.contains("ends at 17"));
+}
+
+#[test]
+fn leftovers_are_notes_and_a_lost_directory_is_an_error() {
+    let image = Image::new();
+    with_metadata(&image);
+    image.put(0, &segment(0, 2).0);
+    let stranger = image.data().topic("stranger").join("0");
+    std::fs::create_dir_all(stranger).unwrap();
+    std::fs::create_dir_all(image.data().trash().join("gone")).unwrap();
+    std::fs::write(image.partition().join("00000000000000000000.idx.new"), "x").unwrap();
+    let (code, findings) = image.verify_deep();
+    let notes: Vec<&str> = findings
+        .iter()
+        .map(|(_, severity, _)| severity.as_str())
+        .collect();
+    assert_eq!((code, notes), (0, vec!["note"; 3]), "{findings:?}");
+
+    std::fs::remove_dir_all(image.partition()).unwrap();
+    let (code, findings) = image.verify_deep();
+    let lost = findings
+        .iter()
+        .any(|(_, severity, what)| severity == "error" && what.contains("missing"));
+    assert!(code == 1 && lost, "{findings:?}");
+
+    std::fs::write(image.data().meta().join("journal"), "not a journal").unwrap();
+    let (code, findings) = image.verify_deep();
+    assert!(
+        code == 1 && findings.iter().any(|(_, _, what)| what.contains("damaged")),
+        "{findings:?}"
+    );
 }

@@ -5,6 +5,9 @@
 //! clean-stop marker name an end only after it was durable. A torn tail is normal after a crash and no damage.
 //!
 //! What cannot be told is what recovery cannot tell: damage in the very last write, after which nothing was written.
+//!
+//! With `--deep` every frame is opened as well, and everything beside the frames is looked at ([`super::deep`]): a second list
+//! says what was found, and any error in it fails the command, too.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -15,12 +18,14 @@ use serde_json::{Value, json};
 use super::super::args::OutputFormat;
 use super::super::output::Listing;
 use super::super::{CliError, Streams};
+use super::deep::{self, Findings, Judged};
 use super::files::{LogFiles, SegmentFile, find, identify, missing, quiet};
 use crate::base::{LeaderEpoch, LogId, Offset};
 use crate::batch::kafka::KAFKA_HEADER_BYTES;
 use crate::batch::{BatchHeader, Contents, HEADER_BYTES};
 use crate::runtime::buffer::{BLOCK_BYTES, align_up};
 use crate::storage::index::SegmentSummary;
+use crate::storage::layout::DataDir;
 use crate::storage::marker::{self, CleanEnd};
 use crate::storage::recovery::read_index;
 use crate::storage::scan::{Expect, FrameSource as _, Scan, Window, scan};
@@ -28,8 +33,22 @@ use crate::storage::scan::{Expect, FrameSource as _, Scan, Window, scan};
 /// Spacing of the index that a scan builds on the side; nobody reads it here.
 const INDEX_INTERVAL_BYTES: u64 = 1 << 20;
 
+/// How far to look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Depth {
+    /// At frames, as recovery does.
+    Frames,
+    /// At all that a reader meets.
+    Records,
+}
+
 /// Checks what `path` names, prints a row a log, and fails if any is damaged.
-pub(super) fn run(path: &Path, output: OutputFormat, streams: &mut Streams<'_>) -> Result<(), CliError> {
+pub(super) fn run(
+    path: &Path,
+    depth: Depth,
+    output: OutputFormat,
+    streams: &mut Streams<'_>,
+) -> Result<(), CliError> {
     let quiet = quiet(path)?;
     let logs = find(path)?;
     let ends = match &quiet.data {
@@ -40,12 +59,23 @@ pub(super) fn run(path: &Path, output: OutputFormat, streams: &mut Streams<'_>) 
         "log", "segments", "frames", "records", "start", "end", "torn", "damaged", "indexes", "status",
     ]);
     let mut damaged = 0;
+    let mut findings = Findings::default();
     for log in &logs {
         let found = verify(log, &ends)?;
         damaged += usize::from(!found.damaged.is_empty());
         listing.push(found.row(log));
+        if depth == Depth::Records {
+            deep::check_log(log, &found.summary(log)?, &ends, &mut findings)?;
+        }
     }
-    listing.print(output, streams.out)?;
+    if depth == Depth::Frames {
+        listing.print(output, streams.out)?;
+    } else {
+        if let Some(data) = quiet.data.as_ref().filter(|data| is_whole(data, path)) {
+            deep::check_data(data, &logs, &ends, &mut findings);
+        }
+        findings.print(&listing, output, streams.out)?;
+    }
     streams.out.flush()?;
     if damaged > 0 {
         return Err(CliError::Failed(format!(
@@ -53,7 +83,15 @@ pub(super) fn run(path: &Path, output: OutputFormat, streams: &mut Streams<'_>) 
             logs.len()
         )));
     }
-    Ok(())
+    match findings.errors() {
+        0 => Ok(()),
+        errors => Err(CliError::Failed(format!("{errors} errors were found"))),
+    }
+}
+
+/// Whether `path` is all of the data directory.
+fn is_whole(data: &DataDir, path: &Path) -> bool {
+    path.canonicalize().is_ok_and(|path| path == data.root())
 }
 
 fn clean_ends(path: &Path) -> Result<HashMap<LogId, CleanEnd>, CliError> {
@@ -90,6 +128,15 @@ enum IndexState {
 const INDEX_WORDS: [&str; 4] = ["ok", "stale", "broken", "missing"];
 
 impl Found {
+    /// What the deep checks go by.
+    fn summary(&self, log: &LogFiles) -> Result<Judged, CliError> {
+        Ok(Judged {
+            id: identify(log)?,
+            end: self.end,
+            damaged: self.damaged.clone(),
+        })
+    }
+
     fn row(&self, log: &LogFiles) -> [Value; 10] {
         let ranges: Vec<String> = self
             .damaged

@@ -16,10 +16,10 @@ const PLAIN: Format = Format {
 };
 
 /// Partitions by topic.
-pub(super) type Assignment = BTreeMap<String, Vec<i32>>;
+pub(crate) type Assignment = BTreeMap<String, Vec<i32>>;
 
 /// A subscription to topics.
-pub(super) fn encode_subscription(topics: &[&str]) -> Vec<u8> {
+pub(crate) fn encode_subscription(topics: &[&str]) -> Vec<u8> {
     let mut writer = Writer::new();
     writer.i16(0);
     writer.count(Some(topics.len()), PLAIN);
@@ -31,7 +31,7 @@ pub(super) fn encode_subscription(topics: &[&str]) -> Vec<u8> {
 }
 
 /// The topics of a subscription.
-pub(super) fn decode_subscription(bytes: &[u8]) -> Vec<String> {
+pub(crate) fn decode_subscription(bytes: &[u8]) -> Vec<String> {
     let read = |reader: &mut Reader<'_>| -> Result<Vec<String>, DecodeError> {
         reader.i16()?;
         let count = reader.count(PLAIN, STRING_BYTES_MIN)?.unwrap_or(0);
@@ -43,7 +43,7 @@ pub(super) fn decode_subscription(bytes: &[u8]) -> Vec<String> {
 }
 
 /// An assignment.
-pub(super) fn encode(assignment: &Assignment) -> Vec<u8> {
+pub(crate) fn encode(assignment: &Assignment) -> Vec<u8> {
     let mut writer = Writer::new();
     writer.i16(0);
     writer.count(Some(assignment.len()), PLAIN);
@@ -59,7 +59,7 @@ pub(super) fn encode(assignment: &Assignment) -> Vec<u8> {
 }
 
 /// The partitions of an assignment.
-pub(super) fn decode(bytes: &[u8]) -> Assignment {
+pub(crate) fn decode(bytes: &[u8]) -> Assignment {
     let read = |reader: &mut Reader<'_>| -> Result<Assignment, DecodeError> {
         reader.i16()?;
         let count = reader.count(PLAIN, STRING_BYTES_MIN)?.unwrap_or(0);
@@ -84,7 +84,7 @@ fn finish(writer: Writer) -> Vec<u8> {
 
 /// Kafka's `range`: for each topic, its subscribers in order of their ids get neighbouring partitions, the first ones one
 /// more where it does not come out even.
-pub(super) fn range(
+pub(crate) fn range(
     members: &BTreeMap<&str, Vec<String>>,
     partitions: &BTreeMap<String, usize>,
 ) -> BTreeMap<String, Assignment> {

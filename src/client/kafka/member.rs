@@ -109,9 +109,11 @@ impl Member {
     /// Forgets what a refusal says is over; an error if joining again cannot help.
     fn after_refusal(&mut self, code: i16) -> Result<(), ClientError> {
         match ErrorCode::from_wire(code) {
-            // The id to join with came with the refusal.
-            Some(ErrorCode::MemberIdRequired | ErrorCode::RebalanceInProgress) => Ok(()),
-            Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration | ErrorCode::FencedInstanceId) => {
+            // The id to join with came with the refusal, or is still good: under another the group would wait for this one.
+            Some(
+                ErrorCode::MemberIdRequired | ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration,
+            ) => Ok(()),
+            Some(ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId) => {
                 self.id.clear();
                 Ok(())
             }

@@ -57,12 +57,26 @@ pub struct Producer {
     open_bytes: usize,
     /// The partition that records without a key go to until the next flush.
     keyless: u32,
+    /// What was acknowledged since somebody asked last, if anybody ever did.
+    acknowledged: Option<Vec<Acknowledged>>,
+}
+
+/// A batch that is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Its partition.
+    pub partition: i32,
+    /// Records in it.
+    pub count: usize,
+    /// Offset of its first record; `None` if the broker knew the batch already but not where.
+    pub base_offset: Option<u64>,
 }
 
 /// A closed batch, waiting for its acknowledgement.
 #[derive(Debug)]
 struct Batch {
     partition: i32,
+    count: usize,
     bytes: Vec<u8>,
 }
 
@@ -95,7 +109,14 @@ impl Producer {
             open,
             open_bytes: 0,
             keyless: 0,
+            acknowledged: None,
         })
+    }
+
+    /// What was acknowledged since the last call, batches of a partition in the order of their records. What comes before
+    /// the first call is not remembered.
+    pub fn take_acknowledged(&mut self) -> Vec<Acknowledged> {
+        self.acknowledged.replace(Vec::new()).unwrap_or_default()
     }
 
     /// Adds a record. It is sent by the next [`Self::flush`], or here when enough has collected.
@@ -169,6 +190,7 @@ impl Producer {
             *sequence = sequence.wrapping_add(count) & i32::MAX;
             closed.push(Batch {
                 partition,
+                count: builder.len(),
                 bytes: builder.build(self.options.compression, info)?,
             });
         }
@@ -217,7 +239,12 @@ impl Producer {
                 Ok(verdicts(&answer))
             });
             match received {
-                Ok(verdicts) => settle(waiting, &self.topic.name, verdicts, &mut failure)?,
+                Ok(verdicts) => {
+                    let settled = settle(waiting, &self.topic.name, verdicts, &mut failure)?;
+                    if let Some(acknowledged) = &mut self.acknowledged {
+                        acknowledged.extend(settled);
+                    }
+                }
                 Err(error) => self.lost(leader, error, &mut failure)?,
             }
         }
@@ -240,8 +267,13 @@ impl Producer {
     }
 }
 
-/// Partition, error code and the broker's words.
-type Verdict = (i32, i16, Option<String>);
+/// What the broker said about one partition.
+struct Verdict {
+    partition: i32,
+    code: i16,
+    message: Option<String>,
+    base_offset: i64,
+}
 
 fn verdicts(answer: &ProduceResponse<'_>) -> Vec<Verdict> {
     let partitions = answer
@@ -249,21 +281,38 @@ fn verdicts(answer: &ProduceResponse<'_>) -> Vec<Verdict> {
         .iter()
         .flat_map(|topic| &topic.partition_responses);
     partitions
-        .map(|one| (one.index, one.error_code, one.error_message.map(str::to_owned)))
+        .map(|one| Verdict {
+            partition: one.index,
+            code: one.error_code,
+            message: one.error_message.map(str::to_owned),
+            base_offset: one.base_offset,
+        })
         .collect()
 }
 
-/// Removes the batches that are on the disk.
+/// Removes the batches that are on the disk, and gives them.
 fn settle(
     waiting: &mut Vec<Batch>,
     topic: &str,
     verdicts: Vec<Verdict>,
     failure: &mut Option<ClientError>,
-) -> Result<(), ClientError> {
-    for (partition, code, message) in verdicts {
+) -> Result<Vec<Acknowledged>, ClientError> {
+    let mut settled = Vec::new();
+    for verdict in verdicts {
+        let Verdict {
+            partition,
+            code,
+            message,
+            base_offset,
+        } = verdict;
         // A duplicate is a batch whose first answer was lost: it is there.
         if code == ErrorCode::None.code() || code == ErrorCode::DuplicateSequenceNumber.code() {
-            waiting.retain(|batch| batch.partition != partition);
+            let there = waiting.extract_if(.., |batch| batch.partition == partition);
+            settled.extend(there.map(|batch| Acknowledged {
+                partition,
+                count: batch.count,
+                base_offset: u64::try_from(base_offset).ok(),
+            }));
             continue;
         }
         let error = ClientError::refused(&format!("{topic}-{partition}"), code, message.as_deref());
@@ -272,7 +321,7 @@ fn settle(
         }
         *failure = Some(error);
     }
-    Ok(())
+    Ok(settled)
 }
 
 fn produce_request<'a>(
@@ -358,6 +407,16 @@ mod tests {
         }
         assert_eq!(peer.values("t", 0), ["a", "a", "b", "b"]);
         assert_eq!(peer.sequences("t", 0), [0, 2]);
+        assert_eq!(producer.take_acknowledged(), [], "nobody had asked");
+        push(&mut producer, "c");
+        producer.flush().unwrap();
+        let told = Acknowledged {
+            partition: 0,
+            count: 1,
+            base_offset: Some(4),
+        };
+        assert_eq!(producer.take_acknowledged(), [told]);
+        assert_eq!(producer.take_acknowledged(), []);
     }
 
     #[test]

@@ -2,20 +2,20 @@
 //! fetch sessions of its clients.
 
 use std::cell::RefCell;
-use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use super::fetch_session::SessionCache;
 use super::session;
 use crate::protocol::door::{self, ConnectionLimit};
+use crate::runtime::entropy;
 use crate::runtime::net::Listener;
 use crate::shard::Shard;
 
 /// Accepts and serves Kafka clients until the shard stops, then waits for those it accepted to end; the caller bounds that
 /// wait if it must (a peer that never reads is given up after half a minute).
 pub async fn serve(listener: Listener, shard: Rc<Shard>, connections: ConnectionLimit) {
-    // A hash by keys nobody knows: ids that a stranger cannot guess.
-    let seed = RandomState::new().hash_one(shard.id().get());
+    // Ids that a stranger cannot guess.
+    let seed = entropy::number();
     let sessions = SessionCache::new(
         shard.id().get(),
         shard.cluster().shards,

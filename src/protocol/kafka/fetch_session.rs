@@ -23,7 +23,8 @@
 
 mod entries;
 
-use std::collections::{BTreeSet, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::base::TopicId;
@@ -226,7 +227,7 @@ impl SessionCache {
             shard,
             shards: shards.max(1),
             random: seed,
-            sessions: HashMap::new(),
+            sessions: HashMap::default(),
             uses: BTreeSet::new(),
             bytes: 0,
             served: 0,

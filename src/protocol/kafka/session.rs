@@ -15,7 +15,7 @@
 //!
 //! **Absent.** TLS, authentication, quotas.
 
-mod frame;
+pub(crate) mod frame;
 pub(super) mod outbox;
 
 use std::cell::RefCell;

@@ -96,4 +96,4 @@ fn cut(text: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

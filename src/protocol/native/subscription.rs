@@ -10,8 +10,8 @@
 //! **Invariants.** `next` of a position only grows and is where the last push ended. A partition that cannot be read is pushed
 //! once with its error and dropped. One shard's thread.
 
+use crate::base::hash::HashMap;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::Poll;

@@ -2,7 +2,7 @@
 
 use super::{Abandoned, STRIDE_BYTES, WINDOW_BYTES};
 use crate::base::{LogId, Offset};
-use crate::batch::{BatchHeader, HEADER_BYTES, verify_payload};
+use crate::batch::{BatchHeader, FRAME_ALIGN, HEADER_BYTES, verify_payload};
 use crate::runtime::buffer::{SLAB_BYTES, align_down, align_up};
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::disk::{File, OpenMode, WriteSync};
@@ -34,18 +34,70 @@ impl Pace {
             executor::yield_now().await;
             return;
         };
-        let nanos = u128::from(bytes as u64) * 1_000_000_000 / u128::from(rate);
-        let share = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).min(PAUSE_MAX);
+        let share = share(bytes, rate).min(PAUSE_MAX);
+        executor::sleep(self.book(share)).await;
+    }
+
+    /// As [`pay`](Self::pay), however tiny the rate; ends early when `going_on` says so.
+    async fn pay_all(&self, bytes: usize, rate: Option<u64>, going_on: impl Fn() -> bool) {
+        let Some(rate) = rate.filter(|rate| *rate > 0) else {
+            executor::yield_now().await;
+            return;
+        };
+        let mut left = self.book(share(bytes, rate));
+        while left > Duration::ZERO && going_on() {
+            let pause = left.min(PAUSE_MAX);
+            executor::sleep(pause).await;
+            left -= pause;
+        }
+    }
+
+    /// Takes the next `share` of the time; how long until it is over.
+    fn book(&self, share: Duration) -> Duration {
         let now = clock::now();
         let from = self.0.get().filter(|next| *next > now).unwrap_or(now);
         let next = from.after(share);
         self.0.set(Some(next));
-        executor::sleep(next.since(now)).await;
+        next.since(now)
+    }
+}
+
+/// The time that `bytes` are worth at `rate` a second.
+fn share(bytes: usize, rate: u64) -> Duration {
+    let nanos = u128::from(bytes as u64) * 1_000_000_000 / u128::from(rate);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// Whose budget a reader reads from, and where its bytes are counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// The cleaner's.
+    Compaction,
+    /// The scrub's.
+    Scrub,
+}
+
+impl Purpose {
+    /// Counts `bytes` and waits for their share of the time.
+    async fn pay(self, shard: &Shard, partition: &Partition, bytes: usize) {
+        match self {
+            Self::Compaction => {
+                count(&shard.probe.compaction_read_bytes, bytes as u64);
+                shard.pace.pay(bytes, shard.cleaner.bytes_per_second).await;
+            }
+            Self::Scrub => {
+                count(&shard.probe.scrub_bytes, bytes as u64);
+                let going_on = || shard.check_going_on(partition).is_ok();
+                let rate = shard.scrub.bytes_per_second;
+                shard.scrub_pace.pay_all(bytes, rate, going_on).await;
+            }
+        }
     }
 }
 
 /// The frames of one segment in order.
-pub(super) struct FrameReader {
+pub(crate) struct FrameReader {
+    purpose: Purpose,
     shard: Rc<Shard>,
     partition: Rc<Partition>,
     log: LogId,
@@ -61,7 +113,8 @@ pub(super) struct FrameReader {
 
 impl FrameReader {
     /// Opens the segment at `base`, near the frame of `from`.
-    pub(super) async fn open(
+    pub(crate) async fn open(
+        purpose: Purpose,
         shard: &Rc<Shard>,
         partition: &Rc<Partition>,
         base: Offset,
@@ -86,6 +139,7 @@ impl FrameReader {
             }
         };
         Ok(Self {
+            purpose,
             shard: Rc::clone(shard),
             partition: Rc::clone(partition),
             log: partition.id,
@@ -100,28 +154,87 @@ impl FrameReader {
     }
 
     /// The next frame, its payload checked; `None` behind the last.
-    pub(super) async fn next(&mut self) -> Result<Option<(BatchHeader, Vec<u8>)>, Abandoned> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(BatchHeader, Vec<u8>)>, Abandoned> {
         if self.next >= self.end {
             return Ok(None);
         }
+        let at = self.position;
+        let frame = self.frame().await;
+        let Ok((header, _)) = &frame else {
+            self.position = at;
+            return frame.map(Some);
+        };
+        self.position += header.frame_len() as u64;
+        self.next = header.end_offset();
+        self.give_way(header.frame_len()).await;
+        frame.map(Some)
+    }
+
+    /// Forgets what was read, so that the device is asked again.
+    pub(crate) fn forget(&mut self) {
+        self.window = Chain::at(0);
+    }
+
+    async fn frame(&mut self) -> Result<(BatchHeader, Vec<u8>), Abandoned> {
         let header = self.header().await?;
+        match self.payload(&header).await? {
+            Some(payload) => Ok((header, payload)),
+            None => Err(self.unreadable()),
+        }
+    }
+
+    /// The offset that [`next`](Self::next) reads next, or could not read.
+    pub(crate) const fn offset(&self) -> Offset {
+        self.next
+    }
+
+    /// After [`next`](Self::next) met something unreadable: goes to the next sound frame of the segment, as recovery would, and
+    /// gives its offset; the segment's end when there is none.
+    pub(crate) async fn skip_unreadable(&mut self) -> Result<Offset, Abandoned> {
+        let step = FRAME_ALIGN as u64;
+        let mut at = (self.position + 1).next_multiple_of(step);
+        while at + HEADER_BYTES as u64 <= self.written {
+            self.position = at;
+            self.hold(HEADER_BYTES).await?;
+            let mut bytes = [0; HEADER_BYTES];
+            let held = self.window.copy_to(at, &mut bytes);
+            let header = BatchHeader::decode(&bytes).ok().filter(|header| {
+                held && header.log == self.log
+                    && header.base_offset > self.next
+                    && header.end_offset() <= self.end
+            });
+            if let Some(header) = header
+                && at + header.frame_len() as u64 <= self.written
+                && self.payload(&header).await?.is_some()
+            {
+                self.next = header.base_offset;
+                return Ok(self.next);
+            }
+            self.give_way(FRAME_ALIGN).await;
+            at += step;
+        }
+        self.next = self.end;
+        Ok(self.end)
+    }
+
+    /// The payload of the frame at the position; `None` when it does not pass its checks.
+    async fn payload(&mut self, header: &BatchHeader) -> Result<Option<Vec<u8>>, Abandoned> {
         self.hold(header.frame_len()).await?;
         let len = header.payload_len as usize;
         let mut payload = Vec::with_capacity(len);
         let held = self
             .window
             .extend_vec(self.position + HEADER_BYTES as u64, len, &mut payload);
-        if !held || verify_payload(&header, &payload).is_err() {
-            return Err(self.unreadable());
-        }
-        self.position += header.frame_len() as u64;
-        self.next = header.end_offset();
-        self.worked += header.frame_len();
+        Ok((held && verify_payload(header, &payload).is_ok()).then_some(payload))
+    }
+
+    /// Lets others have a turn after a stride of work.
+    async fn give_way(&mut self, worked: usize) {
+        self.worked += worked;
         if self.worked >= STRIDE_BYTES {
             self.worked = 0;
             executor::yield_now().await;
         }
-        Ok(Some((header, payload)))
     }
 
     async fn header(&mut self) -> Result<BatchHeader, Abandoned> {
@@ -172,15 +285,11 @@ impl FrameReader {
         let (chunks, pieces) = self.shard.cold_chunks(bytes).await;
         let read = self.shard.disk.read(&self.file, start, pieces).await;
         let read = read.map_err(|error| {
-            tracing::error!(%error, log = %self.log, "cannot read a segment to compact it");
+            tracing::error!(%error, log = %self.log, purpose = ?self.purpose, "cannot read a segment in the background");
             Abandoned::Unreadable
         })?;
         self.window = Chain::of_read(start, chunks, read);
-        count(&self.shard.probe.compaction_read_bytes, read as u64);
-        self.shard
-            .pace
-            .pay(read, self.shard.cleaner.bytes_per_second)
-            .await;
+        self.purpose.pay(&self.shard, &self.partition, read).await;
         if self.window.holds(self.position, len) {
             Ok(())
         } else {

@@ -6,13 +6,13 @@
 use super::super::request::{Body, Message};
 use super::super::{Shard, count};
 use super::Asker;
+use crate::base::hash::HashMap;
 use crate::base::{LogId, ShardId};
 use crate::broker::group::request::{GroupReply, GroupRequest};
 use crate::runtime::executor;
 use crate::runtime::local::{Notify, OneShot};
 use crate::runtime::mesh::{Peer, Port};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -31,8 +31,8 @@ impl Outbox {
         let outbox = Rc::new(Self {
             port,
             next_call: Cell::new(1),
-            waiting: RefCell::new(HashMap::new()),
-            answers: RefCell::new(HashMap::new()),
+            waiting: RefCell::new(HashMap::default()),
+            answers: RefCell::new(HashMap::default()),
             work: Notify::default(),
         });
         executor::spawn(Rc::clone(&outbox).send_answers());

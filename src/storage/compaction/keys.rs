@@ -126,7 +126,7 @@ impl KeyMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashMap;
+    use crate::base::hash::HashMap;
 
     #[test]
     fn the_bound_on_memory_holds_and_known_keys_always_fit() {
@@ -157,7 +157,7 @@ mod tests {
         #[test]
         fn it_answers_like_a_map(keys in proptest::collection::vec(proptest::collection::vec(0_u8..4, 0..4), 0..300)) {
             let mut map = KeyMap::new(1 << 20, keys.len() as u64);
-            let mut naive = HashMap::new();
+            let mut naive = HashMap::default();
             for (offset, key) in keys.iter().enumerate() {
                 map.note(key, Offset::new(offset as u64)).unwrap();
                 naive.insert(key.clone(), Offset::new(offset as u64));

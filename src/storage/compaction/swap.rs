@@ -12,6 +12,7 @@
 //! operation may be done again; a crash inside [`finish`] is finished by the next.
 
 use crate::base::{LeaderEpoch, LogId, Offset};
+use crate::runtime::fs;
 use crate::storage::error::Error;
 use crate::storage::index::SegmentSummary;
 use crate::storage::layout::{
@@ -158,25 +159,23 @@ fn scanned_end(path: &Path, log: LogId, base: Offset) -> Result<Offset, Error> {
 }
 
 fn names_in(directory: &Path) -> Result<Vec<String>, Error> {
-    let entries = match std::fs::read_dir(directory) {
+    let entries = match fs::list(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io("list", directory)(error)),
     };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(Error::io("list", directory))?;
-        names.extend(entry.file_name().into_string());
-    }
-    Ok(names)
+    Ok(entries
+        .into_iter()
+        .filter_map(|entry| entry.name.into_string().ok())
+        .collect())
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), Error> {
-    std::fs::rename(from, to).map_err(Error::io("rename", from))
+    fs::rename(from, to).map_err(Error::io("rename", from))
 }
 
 fn remove(path: &Path) -> Result<(), Error> {
-    match std::fs::remove_file(path) {
+    match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
         _ => Ok(()),
     }

@@ -126,6 +126,10 @@ fn with_pool<F: Future<Output = ()> + 'static>(test: impl FnOnce(Pool, DiskRing,
         let arena = Arena::new(32 * SLAB_BYTES).unwrap();
         let disk = DiskRing::here();
         let pool = Pool::start(data.pool(), disk.clone(), &arena, 2, Vec::new());
+        executor::spawn({
+            let pool = pool.clone();
+            async move { panic!("the disk failed: {}", pool.keep_filled().await) }
+        });
         test(pool, disk, arena, data).await;
     });
 }

@@ -3,9 +3,9 @@
 use super::member::{Member, protocol_bytes, timeout};
 use super::rebalance::select_protocol;
 use super::{ClassicGroup, Context, GROUP_BYTES_MAX, PENDING_MAX, State, refuse_join};
+use crate::base::hash::HashSet;
 use crate::broker::group::error::GroupError;
 use crate::broker::group::request::{GroupReply, JoinRequest, Joined, JoinedMember, MemberRef, Ticket};
-use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A new member whose first join is not answered within this is dropped: it cannot show by heartbeats that it lives, since
@@ -19,7 +19,7 @@ impl ClassicGroup {
     /// A join; answered under `ticket`, now or when the generation begins.
     pub fn join(&mut self, mut request: JoinRequest, ticket: Ticket, cx: &mut Context<'_>) {
         // Counted once each, or "all members support it" could not be told from a sum.
-        let mut names = HashSet::new();
+        let mut names = HashSet::default();
         request
             .protocols
             .retain(|protocol| names.insert(Arc::clone(&protocol.name)));

@@ -1,11 +1,11 @@
 //! What members of a classic group ask between joins: their assignment, a sign of life, to leave.
 
 use super::{ClassicGroup, Context, GROUP_BYTES_MAX, State};
+use crate::base::hash::HashMap;
 use crate::broker::group::error::GroupError;
 use crate::broker::group::request::{
     CONSUMER_PROTOCOL, GroupReply, MemberRef, Now, SyncRequest, Synced, Ticket,
 };
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// An assignment of nothing, as consumers write it: version 0, no topics, no user data. A consumer takes a blob without a

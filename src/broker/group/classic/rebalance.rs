@@ -2,9 +2,10 @@
 
 use super::member::Member;
 use super::{ClassicGroup, Context, JoinTimer, State, refuse_join};
+use crate::base::hash::HashMap;
 use crate::broker::group::error::GroupError;
 use crate::broker::group::request::GroupReply;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Shortest time a group waits for joins or syncs.
@@ -317,7 +318,7 @@ impl ClassicGroup {
 
 /// Each member votes for the first of its protocols that all support; the most votes win, and among equals the first name.
 pub(super) fn select_protocol(members: &BTreeMap<Arc<str>, Member>) -> Option<Arc<str>> {
-    let mut supported: HashMap<&Arc<str>, usize> = HashMap::new();
+    let mut supported: HashMap<&Arc<str>, usize> = HashMap::default();
     for protocol in members.values().flat_map(|member| &member.protocols) {
         *supported.entry(&protocol.name).or_default() += 1;
     }

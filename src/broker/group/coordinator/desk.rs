@@ -1,6 +1,7 @@
 //! For tests: a coordinator with a clock that is turned by hand and a log that survives it.
 
 use super::{Coordinator, Room};
+use crate::base::hash::HashMap;
 use crate::base::{Timestamp, TopicId};
 use crate::broker::group::Effects;
 use crate::broker::group::classic::Context;
@@ -12,7 +13,7 @@ use crate::broker::group::request::{
 };
 use crate::broker::image::Image;
 use crate::broker::topic::{Topic, TopicDefaults, settings};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) struct Desk {
@@ -80,7 +81,7 @@ impl Desk {
             image,
             now_ms: 1_000,
             log: Vec::new(),
-            replies: HashMap::new(),
+            replies: HashMap::default(),
             room: Room::Enough,
             next: 0,
         }

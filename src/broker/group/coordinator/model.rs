@@ -7,12 +7,12 @@
 //! silent, all open requests are answered and all groups are empty.
 
 use super::desk::{Desk, join, member};
+use crate::base::hash::HashMap;
 use crate::broker::group::classic::State;
 use crate::broker::group::request::{
     Description, GroupReply, GroupRequest, JoinRequest, SyncRequest, Ticket,
 };
 use proptest::prelude::*;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 const CLIENTS: usize = 6;
@@ -97,9 +97,9 @@ impl World {
         Self {
             desk: Desk::new(),
             clients: vec![Client::default(); CLIENTS],
-            generations: HashMap::new(),
-            assigners: HashMap::new(),
-            committed: HashMap::new(),
+            generations: HashMap::default(),
+            assigners: HashMap::default(),
+            committed: HashMap::default(),
         }
     }
 

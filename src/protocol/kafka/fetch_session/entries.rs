@@ -2,7 +2,8 @@
 //!
 //! Invariant: `order` and `places` hold the same partitions; `bytes` is their cost. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::BTreeMap;
 
 use super::{News, Position, Told, TopicKey, TopicRef};
 

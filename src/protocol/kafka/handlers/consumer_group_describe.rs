@@ -3,7 +3,7 @@
 //! A group that is not there, or of the classic protocol, is `GROUP_ID_NOT_FOUND`. A group named twice is answered once.
 //! Topics that were deleted since are left out of the assignments: there is no name to give.
 
-use std::collections::HashSet;
+use crate::base::hash::HashSet;
 
 use super::super::call::{Call, Outcome};
 use super::super::messages::{
@@ -28,7 +28,7 @@ type Found = Result<Box<ConsumerGroupDescription>, Fault>;
 /// Describes one group after the other.
 pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     let request: ConsumerGroupDescribeRequest<'_> = call.decode()?;
-    let mut named = HashSet::new();
+    let mut named = HashSet::default();
     let mut found = Vec::new();
     for name in request.group_ids.into_iter().filter(|name| named.insert(*name)) {
         found.push((name, describe(&call, name).await));

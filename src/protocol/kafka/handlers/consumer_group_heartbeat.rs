@@ -90,7 +90,7 @@ fn take_over(
     let gets_id =
         call.version < OWN_IDS_SINCE && request.member_epoch == EPOCH_JOIN && request.member_id.is_empty();
     let member_id = match gets_id {
-        true => Arc::from(uuid::Uuid::new_v4().hyphenated().to_string()),
+        true => Arc::from(crate::runtime::entropy::uuid().hyphenated().to_string()),
         false => Arc::from(request.member_id),
     };
     let names = request.subscribed_topic_names.as_ref();

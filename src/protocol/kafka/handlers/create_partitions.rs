@@ -1,7 +1,7 @@
 //! CreatePartitions: topics grow, never shrink. Each topic for itself; the broker's own topics do not (17). The request's
 //! time-out is not used.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use super::create_topics::is_one_node;
 use super::{Fault, code_and_message};
@@ -19,7 +19,7 @@ use crate::shard::request::{ControlError, ControlRequest};
 pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     let request: CreatePartitionsRequest<'_> = call.decode()?;
     let image = call.shard.image();
-    let mut times_named: HashMap<&str, usize> = HashMap::new();
+    let mut times_named: HashMap<&str, usize> = HashMap::default();
     for topic in &request.topics {
         *times_named.entry(topic.name).or_default() += 1;
     }

@@ -6,7 +6,8 @@
 //! without a value). `validate_only` stops there. The request's time-out is not used: a topic is created in milliseconds or
 //! not at all.
 
-use std::collections::{BTreeMap, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::configs::{self, Entry};
@@ -38,7 +39,7 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
         .reserve(request.topics.len().saturating_mul(configs::TOPIC_RESERVE_BYTES))
         .await;
     let image = call.shard.image();
-    let mut times_named: HashMap<&str, usize> = HashMap::new();
+    let mut times_named: HashMap<&str, usize> = HashMap::default();
     for topic in &request.topics {
         *times_named.entry(topic.name).or_default() += 1;
     }

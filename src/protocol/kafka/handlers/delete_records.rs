@@ -4,7 +4,7 @@
 //! not used. A partition named twice is asked for once, and the offset it is named with first counts: a small request
 //! cannot ask for the same work many times.
 
-use std::collections::HashSet;
+use crate::base::hash::HashSet;
 
 use super::{find_log, wire_offset};
 use crate::base::Offset;
@@ -26,7 +26,7 @@ type Asked = Result<(crate::base::LogId, Option<Offset>), ErrorCode>;
 pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     let request: DeleteRecordsRequest<'_> = call.decode()?;
     let image = call.shard.image();
-    let mut named = HashSet::new();
+    let mut named = HashSet::default();
     let mut asked: Vec<(usize, i32, Asked)> = Vec::new();
     for (topic_at, topic) in request.topics.iter().enumerate() {
         for partition in &topic.partitions {

@@ -3,7 +3,7 @@
 //! The empty broker name means what was set for all brokers. Groups are told the times the broker has for all of them; client
 //! metrics have no settings, which is no error: tools ask for them beside topics. A resource named twice is answered once.
 
-use std::collections::HashSet;
+use crate::base::hash::HashSet;
 
 use super::configs::alter::{invalid, node_id};
 use super::configs::{self, Entry, Synonym};
@@ -28,7 +28,7 @@ const RESOURCE_GROUP: i8 = 32;
 /// Answers each resource for itself.
 pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     let request: DescribeConfigsRequest<'_> = call.decode()?;
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::default();
     let resources: Vec<_> = request
         .resources
         .iter()

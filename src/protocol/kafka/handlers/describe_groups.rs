@@ -3,7 +3,7 @@
 //! A group that is not there is `Dead`, as Kafka has always said; from version 6 on there is an error as well. A group named
 //! twice is answered once.
 
-use std::collections::HashSet;
+use crate::base::hash::HashSet;
 
 use super::super::call::{Call, Outcome};
 use super::super::errors::ErrorCode;
@@ -27,7 +27,7 @@ type Found = Result<Box<Description>, (ErrorCode, Option<String>)>;
 /// Describes one group after the other.
 pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
     let request: DescribeGroupsRequest<'_> = call.decode()?;
-    let mut named = HashSet::new();
+    let mut named = HashSet::default();
     let mut found = Vec::new();
     for name in request.groups.into_iter().filter(|name| named.insert(*name)) {
         found.push((name, describe(&call, name).await));

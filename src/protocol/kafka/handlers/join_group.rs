@@ -62,7 +62,7 @@ fn take_over(call: &Call, request: &JoinGroupRequest<'_>) -> Result<(Arc<str>, J
     });
     let join = JoinRequest {
         member_id: request.member_id.to_owned(),
-        fresh_id: uuid::Uuid::new_v4().hyphenated().to_string(),
+        fresh_id: crate::runtime::entropy::uuid().hyphenated().to_string(),
         instance_id: request.group_instance_id.map(str::to_owned),
         client_id: Arc::from(call.client_id()),
         client_host: Arc::from(format!("/{}", call.stream.peer().ip())),

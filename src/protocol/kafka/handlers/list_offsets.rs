@@ -4,7 +4,7 @@
 //! version does not have is answered with `UNSUPPORTED_VERSION` for its partition, as Kafka does, and a partition that is
 //! named twice with `INVALID_REQUEST`.
 
-use std::collections::HashSet;
+use crate::base::hash::HashSet;
 
 use super::{find_log, wire_epoch, wire_offset};
 use crate::base::Timestamp;
@@ -29,7 +29,7 @@ enum Question {
 
 /// Partitions that are named more than once. A search may read megabytes, so none is made twice for one request.
 fn repeated<'a>(request: &ListOffsetsRequest<'a>) -> HashSet<(&'a str, i32)> {
-    let mut once = HashSet::new();
+    let mut once = HashSet::default();
     let all = request.topics.iter().flat_map(|topic| {
         let partitions = topic.partitions.iter();
         partitions.map(|partition| (topic.name, partition.partition_index))

@@ -11,7 +11,7 @@
 //! on from an offset committed under an older epoch is fenced until it does. Leader, replicas and in-sync replicas are the
 //! owner's node.
 
-use std::collections::HashSet;
+use crate::base::hash::HashSet;
 use std::sync::Arc;
 
 use super::{Fault, controller_id, log_of, wire_count, wire_epoch};
@@ -112,7 +112,7 @@ async fn find<'a>(
         0
     };
     let creates = may_create > 0;
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::default();
     let mut found = Vec::new();
     for topic in topics {
         if !seen.insert((topic.topic_id, topic.name)) {

@@ -4,7 +4,7 @@
 //! "start where you are configured to". Partitions named twice in a group are answered once, because an answer may be a
 //! thousand times as long as its question. `require_stable` asks about transactions, of which there are none.
 
-use std::collections::HashSet;
+use crate::base::hash::HashSet;
 use std::sync::Arc;
 
 use super::super::call::{Call, Outcome};
@@ -53,7 +53,7 @@ pub(in crate::protocol::kafka) async fn handle(call: Call) -> Outcome {
             ..OffsetFetchRequestGroup::default()
         }],
     };
-    let mut named = HashSet::new();
+    let mut named = HashSet::default();
     let mut found = Vec::new();
     for group in asked.iter().filter(|group| named.insert(group.group_id)) {
         found.push((group, fetch(&call, group).await));
@@ -163,7 +163,7 @@ fn asked_topics(
     topics: &[OffsetFetchRequestTopic<'_>],
     unknown: &mut Vec<Topic>,
 ) -> Vec<(Arc<str>, Vec<i32>)> {
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::default();
     let mut asked = Vec::with_capacity(topics.len());
     for topic in topics {
         let name: Arc<str> = match call.version {

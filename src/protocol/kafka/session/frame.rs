@@ -12,13 +12,13 @@ use crate::protocol::kafka::api::ApiKey;
 use crate::protocol::kafka::wire::FRAME_SIZE_BYTES;
 
 /// The smallest request: key, version, correlation id and the length of a client id.
-pub(in crate::protocol::kafka) const HEADER_BYTES_MIN: usize = 10;
+pub(crate) const HEADER_BYTES_MIN: usize = 10;
 
 /// Bytes needed before a frame can be judged: its size and its API key.
-pub(in crate::protocol::kafka) const HEAD_BYTES: usize = FRAME_SIZE_BYTES + 2;
+pub(crate) const HEAD_BYTES: usize = FRAME_SIZE_BYTES + 2;
 
 /// Largest frame of any request but Produce. A Fetch of 100 000 partitions takes about 3 MB.
-pub(in crate::protocol::kafka) const PLAIN_FRAME_BYTES_MAX: usize = 8 << 20;
+pub(crate) const PLAIN_FRAME_BYTES_MAX: usize = 8 << 20;
 
 /// Most bytes of memory the decoder makes of one byte of request; see `wire`.
 const DECODE_FACTOR_MAX: usize = 42;
@@ -28,16 +28,16 @@ const PRODUCE_RESERVE_BYTES: usize = 1024;
 
 /// The beginning of a frame, judged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::protocol::kafka) struct FrameHead {
+pub(crate) struct FrameHead {
     /// Bytes that follow the size field.
-    pub(in crate::protocol::kafka) size: usize,
+    pub(crate) size: usize,
     /// Whose they are, as sent.
-    pub(in crate::protocol::kafka) api_key: i16,
+    pub(crate) api_key: i16,
 }
 
 impl FrameHead {
     /// Bytes to reserve before the rest is read.
-    pub(in crate::protocol::kafka) const fn reserve_bytes(self) -> usize {
+    pub(crate) const fn reserve_bytes(self) -> usize {
         let beside = if self.api_key == ApiKey::Produce.key() {
             PRODUCE_RESERVE_BYTES
         } else {
@@ -49,7 +49,7 @@ impl FrameHead {
 
 /// What the bytes at hand are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::protocol::kafka) enum Framing {
+pub(crate) enum Framing {
     /// Not enough to judge: come back with this many bytes in all.
     Incomplete {
         /// How many.
@@ -61,7 +61,7 @@ pub(in crate::protocol::kafka) enum Framing {
 
 /// Why the connection cannot go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub(in crate::protocol::kafka) enum FrameFault {
+pub(crate) enum FrameFault {
     /// Negative, zero, or too small for a header.
     #[error("frame size {0} is too small for a request")]
     TooSmall(i32),
@@ -79,10 +79,7 @@ pub(in crate::protocol::kafka) enum FrameFault {
 ///
 /// # Errors
 /// [`FrameFault`]; a hopeless size is noticed as soon as its four bytes are there.
-pub(in crate::protocol::kafka) fn next_frame(
-    buffered: &[u8],
-    frame_bytes_max: usize,
-) -> Result<Framing, FrameFault> {
+pub(crate) fn next_frame(buffered: &[u8], frame_bytes_max: usize) -> Result<Framing, FrameFault> {
     let Some((size, rest)) = buffered.split_first_chunk::<FRAME_SIZE_BYTES>() else {
         return Ok(Framing::Incomplete {
             needed: FRAME_SIZE_BYTES,

@@ -28,7 +28,7 @@ fn fetched() -> FetchedEntry {
 }
 
 /// One frame of every kind, small.
-pub(super) fn one_of_each() -> Vec<(Kind, Vec<u8>)> {
+pub(crate) fn one_of_each() -> Vec<(Kind, Vec<u8>)> {
     let mut frames = Vec::new();
     let mut add = |kind: Kind, encode: &dyn Fn(&mut Vec<u8>) -> Result<(), super::super::FrameError>| {
         let mut out = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! Each topic is answered once however often it is named, so that a small request cannot ask for a huge answer.
 
-use std::collections::HashSet;
+use crate::base::hash::HashSet;
 use std::rc::Rc;
 
 use super::{Connection, Refusal, Request};
@@ -23,7 +23,7 @@ pub(super) async fn handle(connection: Rc<Connection>, request: Request) -> Resu
     let topics = match &metadata {
         Metadata::All => image.topics().map(|topic| known(cluster, topic)).collect(),
         Metadata::Named(names) => {
-            let mut seen = HashSet::with_capacity(names.len());
+            let mut seen = HashSet::with_capacity_and_hasher(names.len(), Default::default());
             let fresh = names.iter().filter(|name| seen.insert(**name));
             let info = |name: &&'_ str| match image.topic(name) {
                 Some(topic) => known(cluster, topic),

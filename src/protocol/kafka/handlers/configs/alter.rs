@@ -6,7 +6,7 @@
 //! All keys of a resource change together or none does; each resource for itself, one after the other. A resource named
 //! twice, or a key named twice within one, is refused. What the values may be, the control thread judges.
 
-use std::collections::{HashMap, HashSet};
+use crate::base::hash::{HashMap, HashSet};
 
 use super::super::{Fault, code_and_message, has_node};
 use crate::broker::broker_config::Scope;
@@ -34,7 +34,7 @@ pub(in crate::protocol::kafka::handlers) async fn alter_all<'a>(
     wanted: Vec<Wanted<'a>>,
     validate_only: bool,
 ) -> Vec<(i8, &'a str, Result<(), Fault>)> {
-    let mut times_named: HashMap<(i8, &str), usize> = HashMap::new();
+    let mut times_named: HashMap<(i8, &str), usize> = HashMap::default();
     for one in &wanted {
         *times_named
             .entry((one.resource_type, one.resource_name))
@@ -113,7 +113,7 @@ pub(in crate::protocol::kafka::handlers) fn node_id(cluster: &Cluster, name: &st
 pub(in crate::protocol::kafka::handlers) fn check_unique<'a>(
     mut keys: impl Iterator<Item = &'a str>,
 ) -> Result<(), Fault> {
-    let mut named = HashSet::new();
+    let mut named = HashSet::default();
     if keys.all(|key| named.insert(key)) {
         return Ok(());
     }

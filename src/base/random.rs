@@ -1,8 +1,8 @@
 //! A small seeded generator, so that a run can be repeated message by message.
 //!
 //! Promise: the same seed gives the same numbers for ever (SplitMix64: one 64-bit counter, well mixed, every value once
-//! in 2^64). Fit for arrivals, keys and payloads; not for secrets. One per lane, so that lanes do not depend on the order
-//! in which workers run.
+//! in 2^64). Fit for load, for faults and for tests; not for secrets. One per user (`stream`), so that none depends on how many
+//! numbers another has drawn.
 
 /// A generator.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //!
 //! One fetch is in flight to each leader; their answers are taken in turn. Records below the asked-for offset (a batch
 //! may begin earlier) and control batches are skipped. A batch whose checksum does not hold is an error and never
-//! printed. Groups are `super::consume`'s matter. Absent: transactions (uncommitted records are shown), and partitions that are added while it reads.
+//! shown. Groups are [`super::member`]'s matter. Absent: transactions (uncommitted records are shown), and partitions that are added while it reads.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -17,10 +17,42 @@ use crate::protocol::kafka::messages::{
     TIMESTAMP_LATEST,
 };
 
-use super::args::StartAt;
-use super::format::Printed;
-use crate::client::kafka::error::BatchFault;
-use crate::client::kafka::{Client, ClientError, Missing, Pauses, Topic};
+use super::error::BatchFault;
+use super::{Client, ClientError, Missing, Pauses, Topic};
+
+/// Where consuming begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// The first record there is.
+    Start,
+    /// What comes from now on.
+    End,
+    /// This offset, in every partition.
+    Offset(i64),
+    /// So many records before the end of each partition.
+    BeforeEnd(i64),
+    /// The first record with this timestamp (milliseconds since 1970) or a later one.
+    Timestamp(i64),
+}
+
+/// A record as it was fetched, borrowed from the answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Fetched<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp, milliseconds since 1970.
+    pub timestamp: i64,
+    /// Its key; `None` for null.
+    pub key: Option<&'a [u8]>,
+    /// Its value; `None` for null.
+    pub value: Option<&'a [u8]>,
+    /// Its headers.
+    pub headers: &'a [(&'a [u8], Option<&'a [u8]>)],
+}
 
 /// A reader of some partitions of one topic.
 #[derive(Debug)]
@@ -42,7 +74,7 @@ struct Place {
 }
 
 /// Takes records one by one; `Break` to want no more.
-pub type Sink<'a> = dyn FnMut(&Printed<'_>) -> Result<ControlFlow<()>, ClientError> + 'a;
+pub type Sink<'a> = dyn FnMut(&Fetched<'_>) -> Result<ControlFlow<()>, ClientError> + 'a;
 
 impl Consumer {
     /// Looks up where to begin in `partition`, or in all of them.
@@ -209,7 +241,7 @@ impl Consumer {
 }
 
 /// The offset to begin at, by partition.
-pub(super) fn starts(
+pub(crate) fn starts(
     client: &mut Client,
     topic: &str,
     start: StartAt,
@@ -362,7 +394,7 @@ fn show_batch(
         let own = Timestamp::new(batch.base_timestamp().get().wrapping_add(record.timestamp_delta));
         headers.clear();
         headers.extend(record.headers.map(|header| (header.key, header.value)));
-        let printed = Printed {
+        let fetched = Fetched {
             topic,
             partition,
             offset,
@@ -374,7 +406,7 @@ fn show_batch(
             value: record.value,
             headers: &headers,
         };
-        let flow = sink(&printed).map_err(Fault::Sink)?;
+        let flow = sink(&fetched).map_err(Fault::Sink)?;
         place.next = offset + 1;
         if flow.is_break() {
             return Ok(flow);
@@ -400,8 +432,8 @@ const UNPACKED_BYTES_MAX: usize = 256 << 20;
 
 #[cfg(test)]
 mod tests {
+    use super::super::peer::{Fault as PeerFault, Peer};
     use super::*;
-    use crate::client::kafka::peer::{Fault as PeerFault, Peer};
 
     fn read(peer: &Peer, partition: Option<i32>, start: StartAt, max: usize) -> Vec<String> {
         let mut consumer = Consumer::new(peer.client(), "t", partition, start).unwrap();

@@ -1,0 +1,82 @@
+//! What is known to be unreadable: found by recovery, or later by whoever reads again.
+
+use super::Log;
+use crate::base::Offset;
+use std::ops::Range;
+
+impl Log {
+    /// Marks acknowledged offsets as damaged, as recovery does: reads there are refused from now on, and the segments they are
+    /// in have no index file that counts. Gives whether anything of the range was not known, and is not gone.
+    pub fn mark_damaged(&mut self, range: Range<Offset>) -> bool {
+        let (start, end) = (range.start.max(self.start), range.end.min(self.durable));
+        let known = |one: &Range<Offset>| one.start <= start && end <= one.end;
+        if start >= end || self.damaged.iter().any(known) {
+            return false;
+        }
+        let first = self.damaged.partition_point(|one| one.end < start);
+        let after = self.damaged.partition_point(|one| one.start <= end);
+        let touched = self.damaged.drain(first..after);
+        let joined = touched.fold(start..end, |joined, one| {
+            joined.start.min(one.start)..joined.end.max(one.end)
+        });
+        self.damaged.insert(first, joined);
+        for segment in &mut self.segments {
+            if segment.base < end && start < segment.end {
+                self.unindexed -= usize::from(segment.wants_index());
+                (segment.damaged, segment.index_written) = (true, false);
+                segment.close_if_finished();
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::error::ReadError;
+    use crate::storage::log::Durability;
+    use crate::storage::testing::{Disk, append, arena, batch, config, log_id, settle};
+
+    #[test]
+    fn a_marked_range_is_refused_and_the_rest_is_read() {
+        let (arena, mut disk) = (arena(), Disk::default());
+        let mut log = Log::empty(log_id(1), config(64 << 10, Durability::Durable));
+        for _ in 0..60 {
+            append(&mut log, &arena, &batch(1, 4000, 7, 0), 1);
+            settle(&mut log, &mut disk);
+        }
+        let front = log.segments().next().map(|one| (one.base, one.end)).unwrap();
+        assert!(front.1 < log.durable(), "several segments");
+        let offset = |n: u64| Offset::new(n);
+        assert!(log.mark_damaged(offset(3)..offset(4)));
+        assert!(!log.mark_damaged(offset(3)..offset(4)), "known");
+        assert!(log.mark_damaged(offset(5)..offset(7)));
+        assert!(log.mark_damaged(offset(4)..offset(5)), "joins its neighbours");
+        assert_eq!(log.damaged(), [offset(3)..offset(7)]);
+        let refused = |n| matches!(log.read_start(offset(n)), Err(ReadError::Damaged { .. }));
+        let all: Vec<u64> = (0..log.durable().get()).filter(|n| refused(*n)).collect();
+        assert_eq!(all, [3, 4, 5, 6]);
+        assert!(
+            log.segments()
+                .next()
+                .is_some_and(|one| one.damaged && !one.is_settled())
+        );
+        assert!(log.segments().nth(1).is_some_and(|one| !one.damaged));
+        assert!(log.next_index().is_none() && !log.is_replaceable(front.0, front.1));
+    }
+
+    #[test]
+    fn what_is_gone_or_not_acknowledged_is_not_marked() {
+        let (arena, mut disk) = (arena(), Disk::default());
+        let mut log = Log::empty(log_id(1), config(1 << 20, Durability::Durable));
+        append(&mut log, &arena, &batch(4, 10, 7, 0), 1);
+        settle(&mut log, &mut disk);
+        append(&mut log, &arena, &batch(4, 10, 7, 0), 1);
+        log.start_at(Offset::new(2));
+        assert!(!log.mark_damaged(Offset::new(0)..Offset::new(2)));
+        assert!(!log.mark_damaged(Offset::new(4)..Offset::new(8)));
+        assert!(log.mark_damaged(Offset::new(0)..Offset::new(8)));
+        assert_eq!(log.damaged(), [Offset::new(2)..Offset::new(4)]);
+    }
+}
