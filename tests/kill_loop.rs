@@ -6,7 +6,10 @@
 //! `corelog::proof::history`; in the end everything is read from offset zero. A kill leaves the page cache, so this
 //! finds faults of state and order, not missing syncs: those are the power-loss test's.
 //!
-//! `CORELOG_KILL_ROUNDS` sets the number of rounds (50), `CORELOG_SEED` the choices.
+//! This is the view of other people's clients. [`prove`] is that of the crate's own, with many more kinds of load, aimed
+//! kills and power cuts.
+//!
+//! `CORELOG_KILL_ROUNDS` sets the number of rounds (25), `CORELOG_SEED` the choices.
 
 #![expect(
     clippy::disallowed_methods,
@@ -20,6 +23,9 @@
 #[allow(dead_code, reason = "each test program uses some of the shared helpers")]
 #[path = "support/support.rs"]
 mod support;
+
+#[path = "kill_loop/prove.rs"]
+mod prove;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -35,7 +41,7 @@ use support::broker::{Advertise, Broker, Options};
 use support::programs::{self, Worker};
 use support::seed::Seed;
 
-const ROUNDS: u64 = 50;
+const ROUNDS: u64 = 25;
 const TOPIC: &str = "kill-loop";
 const PARTITIONS: i32 = 6;
 /// One codec for each producer.

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use device::{Counters, Cut, CutMode, SECTOR, Target};
+pub use device::{BLOCK, Counters, Cut, CutMode, SECTOR, Target};
 use device::{Device, Kind};
 use host::Home;
 use serve::{Disk, Server};

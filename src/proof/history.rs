@@ -80,6 +80,8 @@ struct Slot {
     sum: u32,
     acked: bool,
     seen: bool,
+    /// Another value was there later.
+    displaced: bool,
     /// The read that gave it last.
     read: u32,
 }
@@ -253,7 +255,7 @@ impl History {
             let found = log
                 .slots
                 .range(0..u64::MAX)
-                .filter(|(_, slot)| slot.acked && slot.seen);
+                .filter(|(_, slot)| slot.acked && slot.seen && !slot.displaced);
             u64::try_from(found.count()).expect("a count is a u64")
         };
         let unplaced = self.producers.values().map(|producer| {
@@ -262,6 +264,12 @@ impl History {
             u64::try_from(found.count()).expect("a count is a u64")
         });
         self.logs.values().map(of).sum::<u64>() + unplaced.sum::<u64>()
+    }
+
+    /// The contradictions among what was told: what can be said before the logs are read.
+    #[must_use]
+    pub const fn so_far(&self) -> &Findings {
+        &self.found
     }
 
     /// Judges every acknowledgement and every sight at or above `from` (zero where none is given) against what the logs
@@ -303,8 +311,8 @@ impl History {
         if let Some(first) = before.source() {
             let there = before.value();
             if !there.same_send(value) || !there.same_bytes(value) {
-                // What was there before is not there any more: if it was acknowledged, it is lost.
-                slot.seen &= there.same_send(value);
+                // If what was there before was acknowledged, it is lost.
+                slot.displaced |= !there.same_send(value);
                 self.found.push(Violation::Inconsistent {
                     at: place,
                     first: (first, there),
@@ -319,6 +327,7 @@ impl History {
             sum: value.sum.max(before.sum),
             acked: before.acked || source == Source::Acked,
             seen: before.seen || source == Source::Read,
+            displaced: before.displaced,
             read: before.read,
         };
         if before.source().is_none() {
@@ -406,7 +415,7 @@ impl Log {
             if slot.acked && offset >= end {
                 let acked = at(offset);
                 found.push(Violation::Unseen { acked, value, end });
-            } else if slot.acked && !slot.seen && self.keys.is_none() {
+            } else if slot.acked && (slot.displaced || !slot.seen && self.keys.is_none()) {
                 found.push(Violation::LostWrite {
                     acked: at(offset),
                     value,

@@ -9,7 +9,7 @@ pub(super) enum Medium {
     /// The disk that the directory is on. Kills leave the kernel's cache alone.
     Plain,
     /// A disk in this process's memory, mounted below the directory.
-    Fault(Box<FaultDisk>),
+    Fault(Box<FaultDisk>, FileSystem),
 }
 
 impl Medium {
@@ -23,28 +23,29 @@ impl Medium {
             parent: home.to_owned(),
             ..FaultDiskOptions::new(file_system)
         };
-        Ok(Self::Fault(Box::new(FaultDisk::create(&options)?)))
+        Ok(Self::Fault(Box::new(FaultDisk::create(&options)?), file_system))
     }
 
     /// The broker's data directory.
     pub(super) fn data_dir(&self, home: &Path) -> PathBuf {
         match self {
             Self::Plain => home.join(DATA),
-            Self::Fault(disk) => disk.path().join(DATA),
+            Self::Fault(disk, _) => disk.path().join(DATA),
         }
     }
 
     /// Whether its power can be cut.
     pub(super) const fn can_lose_power(&self) -> bool {
-        matches!(self, Self::Fault(_))
+        matches!(self, Self::Fault(..))
     }
 
     /// Cuts the power. What is still in the disk's cache is kept, lost and torn as the seed says, or lost for certain.
     pub(super) fn cut_power(&self, seed: u64, fate: Fate) {
-        if let Self::Fault(disk) = self {
-            let mode = match fate {
-                Fate::Mixed => CutMode::Random,
-                Fate::Lost => CutMode::LoseAll,
+        if let Self::Fault(disk, file_system) = self {
+            let mode = match (fate, file_system) {
+                (Fate::Mixed, FileSystem::Ext4) => CutMode::Random,
+                (Fate::Mixed, FileSystem::Xfs) => CutMode::RandomBlocks,
+                (Fate::Lost, _) => CutMode::LoseAll,
             };
             disk.cut_power(seed, mode);
         }
@@ -54,7 +55,7 @@ impl Medium {
     pub(super) fn restore_power(&mut self) -> Result<(), FaultDiskError> {
         match self {
             Self::Plain => Ok(()),
-            Self::Fault(disk) => disk.restore_power(),
+            Self::Fault(disk, _) => disk.restore_power(),
         }
     }
 
@@ -62,7 +63,7 @@ impl Medium {
     pub(super) fn flushes(&self) -> Option<u64> {
         match self {
             Self::Plain => None,
-            Self::Fault(disk) => Some(disk.counters().flushes),
+            Self::Fault(disk, _) => Some(disk.counters().flushes),
         }
     }
 
@@ -70,7 +71,7 @@ impl Medium {
     pub(super) fn rescue(&self, home: &Path) -> std::io::Result<()> {
         match self {
             Self::Plain => Ok(()),
-            Self::Fault(disk) => copy_tree(&disk.path().join(DATA), &home.join(DATA)),
+            Self::Fault(disk, _) => copy_tree(&disk.path().join(DATA), &home.join(DATA)),
         }
     }
 }

@@ -8,7 +8,6 @@
 //! Everything is below one directory made in the one that was named. It goes when the proof is done, and stays when it
 //! was asked to, or when a promise broke. One thread, the caller's; the clients have theirs.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -133,6 +132,11 @@ pub fn prove(
     let begun = Prover::begin(options, interrupt, &home);
     let mut prover = begun.or_else(|error| remove(&home.path).and(Err(error)))?;
     let ended = prover.run(tell);
+    if let Some(error) = prover.disk_lost.take() {
+        drop(prover);
+        remove(&home.path)?;
+        return Err(error.into());
+    }
     let report = prover.report(ended, &home.path);
     home.leave(options, report)
 }
@@ -153,6 +157,8 @@ struct Prover<'a> {
     broker: Broker,
     /// Declared behind the broker, which must end before its disk goes.
     medium: Medium,
+    /// Why the disk did not come back, which is no broker's fault.
+    disk_lost: Option<FaultDiskError>,
     load: Option<Load>,
     history: History,
     looks: Looks,
@@ -191,6 +197,7 @@ impl<'a> Prover<'a> {
             began,
             broker,
             medium,
+            disk_lost: None,
             load: Some(load),
             history,
             looks: Looks::default(),
@@ -204,11 +211,11 @@ impl<'a> Prover<'a> {
             match self.cycle() {
                 Ok(found) if found.is_empty() && self.is_sound() => tell(&self.progress()),
                 Ok(found) => return Ended::Done(found),
-                Err(Stopped) => return self.ended(self.history.check(&BTreeMap::new())),
+                Err(Stopped) => return self.ended(self.history.so_far().clone()),
             }
         }
         if self.interrupt.is_set() {
-            return self.ended(self.history.check(&BTreeMap::new()));
+            return self.ended(self.history.so_far().clone());
         }
         tell("reading everything");
         let found = self.finish();
@@ -240,8 +247,8 @@ impl<'a> Prover<'a> {
         let aim = self.aim();
         let alive = self.random.below(ALIVE_MS.end - ALIVE_MS.start) + ALIVE_MS.start;
         self.interrupt.sleep(millis(alive));
-        self.wait_for(aim);
-        self.strike()?;
+        let moments = self.wait_for(aim);
+        self.strike(moments)?;
         let again = aim == Some(Moment::Recovering) || self.random.below(RECOVERY_STRIKES) == 0;
         if again {
             self.spawn()?;
@@ -265,12 +272,15 @@ impl<'a> Prover<'a> {
         (turn % 2 == 0).then_some(aimed)
     }
 
-    fn wait_for(&self, aim: Option<Moment>) {
-        let Some(aim) = aim.filter(|aim| *aim != Moment::Recovering) else {
-            return;
-        };
+    /// Waits a little for the moment to come, and gives what is under way now.
+    fn wait_for(&self, aim: Option<Moment>) -> Vec<Moment> {
         let until = now().after(AIM_PATIENCE);
-        while now() < until && !self.interrupt.is_set() && !self.moments().contains(&aim) {
+        loop {
+            let moments = self.moments();
+            let hit = aim.is_none_or(|aim| aim == Moment::Recovering || moments.contains(&aim));
+            if hit || now() >= until || self.interrupt.is_set() {
+                return moments;
+            }
             block_for(AIM_EVERY);
         }
     }
@@ -283,12 +293,11 @@ impl<'a> Prover<'a> {
         moments
     }
 
-    fn strike(&mut self) -> Result<(), Stopped> {
+    fn strike(&mut self, moments: Vec<Moment>) -> Result<(), Stopped> {
         // A broker that ended before it was killed broke its promise to be there.
         if let Err(error) = self.broker.check_running() {
             return self.stop_by(&error);
         }
-        let moments = self.moments();
         self.figures.struck.count(moments);
         self.kill()
     }
@@ -310,7 +319,10 @@ impl<'a> Prover<'a> {
         killed.or_else(|error| self.stop_by(&error))?;
         if cut {
             let restored = self.medium.restore_power();
-            restored.or_else(|error| self.stop_by(&error))?;
+            restored.map_err(|error| {
+                self.disk_lost = Some(error);
+                Stopped
+            })?;
         }
         Ok(())
     }
@@ -382,7 +394,7 @@ impl<'a> Prover<'a> {
         }
         let read = self.read_everything();
         if read.is_err() {
-            return self.history.check(&BTreeMap::new());
+            return self.history.so_far().clone();
         }
         self.history.check_all()
     }
@@ -526,7 +538,7 @@ const SETTINGS: [&str; 10] = [
     "kafka.num_partitions=1",
 ];
 /// One strike in so many leaves the power on: the rest of what a crash can be.
-pub const KILLS_AMONG_CUTS: u64 = 5;
+pub const KILLS_AMONG_CUTS: u64 = 10;
 /// One cut in so many loses everything the disk had not been told to keep.
 const CUTS_THAT_LOSE_ALL: usize = 3;
 /// From readiness to the strike, in ms.
@@ -536,7 +548,7 @@ const RECOVERING_MS: usize = 60;
 /// One in so many strikes is followed by one inside recovery, besides those that aim at it.
 const RECOVERY_STRIKES: usize = 5;
 /// How long a strike waits for the moment it aims at.
-const AIM_PATIENCE: Duration = Duration::from_millis(250);
+const AIM_PATIENCE: Duration = Duration::from_millis(700);
 const AIM_EVERY: Duration = Duration::from_micros(300);
 /// For the load to come to its end with the broker up.
 const FINISH_PATIENCE: Duration = Duration::from_secs(60);

@@ -225,7 +225,7 @@ impl OpenFile {
     ///
     /// # Errors
     /// The file system's.
-    pub fn len(&self) -> io::Result<u64> {
+    pub fn bytes(&self) -> io::Result<u64> {
         match &self.0 {
             Handle::Fd(fd) => Ok(u64::try_from(rustix::fs::fstat(fd)?.st_size).unwrap_or(0)),
             #[cfg(test)]

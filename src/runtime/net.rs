@@ -98,14 +98,12 @@ impl Listener {
     /// # Errors
     /// Those of `accept(2)`; `EMFILE` and the like pass, so the caller pauses and goes on.
     pub async fn accept(&self) -> io::Result<Stream> {
-        let socket = match &self.0 {
-            ListenerSocket::Fd(fd) => fd,
-            #[cfg(test)]
-            ListenerSocket::Sim(listener) => {
-                let (socket, peer) = listener.accept().await;
-                return Ok(Stream::simulated(socket, peer));
-            }
-        };
+        #[cfg(test)]
+        if let ListenerSocket::Sim(listener) = &self.0 {
+            let (socket, peer) = listener.accept().await;
+            return Ok(Stream::simulated(socket, peer));
+        }
+        let socket = self.fd();
         loop {
             // A stream that blocks: the ring would not wait for one that does not.
             match rustix::net::acceptfrom_with(socket, SocketFlags::CLOEXEC) {
@@ -113,6 +111,14 @@ impl Listener {
                 Err(rustix::io::Errno::AGAIN) => wait_until(socket, libc::POLLIN).await?,
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    fn fd(&self) -> &Rc<OwnedFd> {
+        match &self.0 {
+            ListenerSocket::Fd(fd) => fd,
+            #[cfg(test)]
+            ListenerSocket::Sim(_) => unreachable!("a simulated socket is asked first"),
         }
     }
 
@@ -175,6 +181,14 @@ impl Stream {
         })
     }
 
+    fn fd(&self) -> &Rc<OwnedFd> {
+        match &self.socket {
+            Socket::Fd(fd) => fd,
+            #[cfg(test)]
+            Socket::Sim(_) => unreachable!("a simulated socket is asked first"),
+        }
+    }
+
     /// A connection of a simulated network.
     #[cfg(test)]
     pub(crate) const fn simulated(socket: SimSocket, peer: SocketAddr) -> Self {
@@ -195,11 +209,11 @@ impl Stream {
     ///
     /// Dropping the future loses what arrives: only for giving up the connection.
     pub async fn read(&self, mut bytes: Vec<u8>, most: usize, want: Want) -> (io::Result<usize>, Vec<u8>) {
-        let socket = match &self.socket {
-            Socket::Fd(fd) => fd,
-            #[cfg(test)]
-            Socket::Sim(socket) => return socket.read(bytes, most, want).await,
-        };
+        #[cfg(test)]
+        if let Socket::Sim(socket) = &self.socket {
+            return socket.read(bytes, most, want).await;
+        }
+        let socket = self.fd();
         let room = bytes.spare_capacity_mut();
         let len = room.len().min(most);
         let entry = opcode::Recv::new(
@@ -231,11 +245,11 @@ impl Stream {
     /// # Errors
     /// The connection's.
     pub async fn write_some(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let socket = match &self.socket {
-            Socket::Fd(fd) => fd,
-            #[cfg(test)]
-            Socket::Sim(socket) => return socket.write_some(slices).await,
-        };
+        #[cfg(test)]
+        if let Socket::Sim(socket) = &self.socket {
+            return socket.write_some(slices).await;
+        }
+        let socket = self.fd();
         let slices = &slices[..slices.len().min(WRITE_SLICES_MAX)];
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         loop {
@@ -257,11 +271,11 @@ impl Stream {
     /// # Errors
     /// The connection's.
     pub async fn wait_for_bytes(&self, bytes: usize) -> io::Result<()> {
-        let socket = match &self.socket {
-            Socket::Fd(fd) => fd,
-            #[cfg(test)]
-            Socket::Sim(socket) => return socket.wait_for_bytes(bytes).await,
-        };
+        #[cfg(test)]
+        if let Socket::Sim(socket) = &self.socket {
+            return socket.wait_for_bytes(bytes).await;
+        }
+        let socket = self.fd();
         let _reset = LowWater::set(socket, bytes)?;
         wait_until(socket, libc::POLLIN).await
     }
@@ -269,11 +283,11 @@ impl Stream {
     /// Bytes written that the peer's kernel has not taken; 0 where nobody can say.
     #[must_use]
     pub fn bytes_under_way(&self) -> usize {
-        let socket = match &self.socket {
-            Socket::Fd(fd) => fd,
-            #[cfg(test)]
-            Socket::Sim(socket) => return socket.bytes_under_way(),
-        };
+        #[cfg(test)]
+        if let Socket::Sim(socket) = &self.socket {
+            return socket.bytes_under_way();
+        }
+        let socket = self.fd();
         let mut bytes: libc::c_int = 0;
         // SAFETY: the request stores one int where it is told to, which is a live local.
         let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };

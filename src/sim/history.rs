@@ -3,7 +3,8 @@
 //! Every record is made by one producer as its how-manyth ([`Mark`]); the mark determines every byte of it, so a record that
 //! is read is compared as a whole. A [`LogStory`] is all that clients know of one partition of one topic: what was attempted,
 //! what was acknowledged where, what was seen where, how far the log was said to reach. Whatever is told is checked against it
-//! at once; [`LogStory::judge`] judges a read of the whole log in the end.
+//! at once, which the order of everything makes possible here and nowhere else; [`LogStory::judge`] judges a read of the
+//! whole log in the end, and asks the judge of all histories (`proof::history`) besides.
 //!
 //! The rules have names ([`Rule`]), which is how a canary says which of them has to catch it. Pure: no clock, no I/O.
 
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::base::hash::HashMap;
+use crate::proof::history::{History, Partition, Place, Value};
 
 /// A record's identity: its producer, and its number among the records of that producer, from zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,6 +120,8 @@ pub(super) enum Rule {
     Liveness,
     /// Nothing panics.
     NoPanic,
+    /// One of those of `proof::history`, which judges the clients of real brokers, too.
+    OfTheJudge,
 }
 
 /// A broken rule and what shows it.
@@ -462,7 +466,41 @@ impl LogStory {
                 return Err(self.broken(Rule::Dense, format!("nothing from {next} to the end {end}")));
             }
         }
-        Ok(())
+        self.judge_by_all_rules(start, end, found)
+    }
+
+    /// Has the judge of all histories say what it finds, where nothing but a broken rule takes records away.
+    fn judge_by_all_rules(&self, start: u64, end: u64, found: &BTreeMap<u64, Mark>) -> Result<(), Violation> {
+        let Nature {
+            compacted,
+            relaxed,
+            expires,
+        } = self.nature;
+        if compacted || relaxed || expires || self.forgetful || self.has_damage() {
+            return Ok(());
+        }
+        let value = |mark: &Mark| Value::new(mark.producer, u64::from(mark.number));
+        let log = Partition(0);
+        let mut history = History::default();
+        for mark in &self.attempted {
+            history.attempted(mark.producer, u64::from(mark.number) + 1);
+        }
+        for offset in &self.acked {
+            history.acked(Place::new(log.0, *offset), value(&self.records[offset]));
+        }
+        history.trim_begun(log, self.start_asked);
+        history.read(
+            log,
+            start,
+            end,
+            found.iter().map(|(offset, mark)| (*offset, value(mark))),
+        );
+        let findings = history.check_all();
+        if findings.is_empty() {
+            Ok(())
+        } else {
+            Err(self.broken(Rule::OfTheJudge, findings))
+        }
     }
 
     /// Whether a record of the same key is known behind this one, or the record deletes its key.

@@ -83,7 +83,7 @@ impl DirectFile {
             Access::Read => fs::Access::DirectRead,
         };
         let file = OpenFile::open(path, access).map_err(Error::io("open", path))?;
-        let len = file.len().map_err(Error::io("stat", path))?;
+        let len = file.bytes().map_err(Error::io("stat", path))?;
         Ok(Self { file, len })
     }
 

@@ -122,7 +122,7 @@ impl Directory {
     fn journal(&mut self) -> io::Result<&mut (OpenFile, u64)> {
         if self.journal.is_none() {
             let file = OpenFile::open(&self.path_of(Name::Journal), Access::ReadWrite)?;
-            let end = file.len()?;
+            let end = file.bytes()?;
             self.journal = Some((file, end));
         }
         self.journal

@@ -15,6 +15,9 @@ use crate::base::random::Random;
 /// The unit in which a write may be torn: what disks have promised to write whole since ever.
 pub const SECTOR: usize = 512;
 
+/// What newer disks write whole.
+pub const BLOCK: usize = 4096;
+
 /// The stream of [`Random`] that decides the fate of pending writes.
 const CUT_STREAM: u64 = 1;
 
@@ -23,6 +26,9 @@ const CUT_STREAM: u64 = 1;
 pub enum CutMode {
     /// Each is kept, lost, or torn sector by sector; later ones may stay where earlier ones go.
     Random,
+    /// The same, torn by [`BLOCK`]s, as disks do that write so many bytes whole. For XFS: its recovery does not replay over a
+    /// block whose first sector is the newer one, so a block of its metadata that is torn inside is beyond it.
+    RandomBlocks,
     /// All are lost.
     LoseAll,
     /// All are kept, as by a process that is killed while the machine goes on.
@@ -264,7 +270,7 @@ impl Device {
             let fate = match mode {
                 CutMode::KeepAll => 0,
                 CutMode::LoseAll => 1,
-                CutMode::Random => random.below(3),
+                CutMode::Random | CutMode::RandomBlocks => random.below(3),
             };
             match fate {
                 0 => {
@@ -273,7 +279,12 @@ impl Device {
                 }
                 1 => cut.lost += 1,
                 _ => {
-                    self.tear(&pending, &mut random);
+                    let unit = if mode == CutMode::RandomBlocks {
+                        BLOCK
+                    } else {
+                        SECTOR
+                    };
+                    self.tear(&pending, unit, &mut random);
                     cut.torn += 1;
                 }
             }
@@ -364,12 +375,8 @@ impl Device {
         }
     }
 
-    fn tear(&mut self, pending: &Pending, random: &mut Random) {
-        for (sector, at) in pending
-            .data
-            .chunks(SECTOR)
-            .zip((pending.offset..).step_by(SECTOR))
-        {
+    fn tear(&mut self, pending: &Pending, unit: usize, random: &mut Random) {
+        for (sector, at) in pending.data.chunks(unit).zip((pending.offset..).step_by(unit)) {
             if random.below(2) == 0 {
                 self.durable.write(at, sector);
             }
