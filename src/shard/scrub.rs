@@ -103,18 +103,20 @@ impl Shard {
                     }
                     let start = reader.offset();
                     let end = reader.skip_unreadable().await?;
-                    self.found_damage(partition, sealed, start..end).await?;
+                    let sound = reader.position();
+                    self.found_damage(partition, sealed, start..end, sound).await?;
                 }
             }
         }
     }
 
-    /// Makes readers, compaction and the next start know, unless they do.
+    /// Makes readers, compaction and the next start know, unless they do. The frame behind the damage is at `sound`.
     async fn found_damage(
         &self,
         partition: &Partition,
         sealed: Sealed,
         range: Range<Offset>,
+        sound: u64,
     ) -> Result<(), Abandoned> {
         // Compaction relies on the segments of its group staying as they were when it began.
         let _files = partition.upkeep.acquire(1).await;
@@ -126,6 +128,11 @@ impl Shard {
         if !partition.log.borrow_mut().mark_damaged(range.clone()) {
             return Ok(());
         }
+        // A reader behind the damage must find a place to start there.
+        partition
+            .log
+            .borrow_mut()
+            .note_sound(sealed.base, range.end, sound);
         count(&self.probe.scrub_damaged, 1);
         let topic = partition.topic.borrow().name.clone();
         tracing::error!(

@@ -36,6 +36,9 @@ pub(super) struct TopicPlan {
 /// Number of a topic in the book.
 pub(super) type TopicKey = usize;
 
+/// A log in the book: its topic and its partition.
+pub(super) type LogKey = (TopicKey, i32);
+
 /// What happens for how long and how well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
@@ -51,7 +54,7 @@ pub(super) struct Book {
     topics: RefCell<Vec<TopicPlan>>,
     stories: RefCell<BTreeMap<(TopicKey, i32), LogStory>>,
     /// By group, topic and partition.
-    groups: RefCell<BTreeMap<(usize, (TopicKey, i32)), GroupStory>>,
+    groups: RefCell<BTreeMap<(usize, LogKey), GroupStory>>,
     violation: RefCell<Option<Violation>>,
     diary: RefCell<VecDeque<String>>,
     diary_kept: bool,
@@ -163,11 +166,8 @@ impl Book {
         self.stories.borrow_mut().values_mut().for_each(LogStory::crash);
     }
 
-    pub(super) fn each_story(&self, mut tell: impl FnMut(&mut LogStory)) {
-        self.stories
-            .borrow_mut()
-            .values_mut()
-            .for_each(|story| tell(story));
+    pub(super) fn each_story(&self, tell: impl FnMut(&mut LogStory)) {
+        self.stories.borrow_mut().values_mut().for_each(tell);
     }
 
     /// Notes a broken rule. The first counts.

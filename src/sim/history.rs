@@ -309,7 +309,7 @@ impl LogStory {
         let after = self.records.range(offset..).take(NEIGHBOURS).find_map(same);
         let late = before
             .filter(|(_, other)| *other > mark)
-            .or(after.filter(|(_, other)| *other < mark));
+            .or_else(|| after.filter(|(_, other)| *other < mark));
         if let Some((at, other)) = late.filter(|_| !self.forgetful) {
             let what = format!("{mark:?} {how} at {offset}, {other:?} is at {at}");
             return Err(self.broken(Rule::ProducerOrder, what));

@@ -178,7 +178,7 @@ impl fmt::Display for Failure {
 pub(super) fn run(seed: u64, profile: Profile, wish: &Wish) -> Result<Outcome, Failure> {
     let world = World::new(seed);
     let book = Book::new(world.clone(), wish.diary);
-    let outcome = world.enter(|| {
+    world.enter(|| {
         let ran = catch_unwind(AssertUnwindSafe(|| {
             let mut run = Run::new(&book, profile, wish);
             run.go();
@@ -191,7 +191,6 @@ pub(super) fn run(seed: u64, profile: Profile, wish: &Wish) -> Result<Outcome, F
         }
         world.forget_checks();
     });
-    let () = outcome;
     match book.violation() {
         Some(violation) => Err(Failure {
             seed,

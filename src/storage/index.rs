@@ -55,6 +55,27 @@ impl SegmentIndex {
         self.entries.push(entry);
     }
 
+    /// Adds an entry between others, for a frame that is to be found without walking from the one before. Nothing is known of
+    /// the times between its neighbours, so it takes the later one's, or `max_timestamp` at the end: who looks for a time
+    /// starts no later for it.
+    pub fn insert(&mut self, relative_offset: u32, position: u32, max_timestamp: Timestamp) {
+        let at = self
+            .entries
+            .partition_point(|entry| entry.relative_offset < relative_offset);
+        let after = self.entries.get(at);
+        if after.is_some_and(|after| after.relative_offset == relative_offset) {
+            return;
+        }
+        let max_timestamp_before =
+            after.map_or_else(|| max_timestamp.get(), |after| after.max_timestamp_before);
+        let entry = IndexEntry {
+            relative_offset,
+            position,
+            max_timestamp_before,
+        };
+        self.entries.insert(at, entry);
+    }
+
     /// Position of the last entry, to space the next.
     #[must_use]
     pub fn last_position(&self) -> Option<u32> {

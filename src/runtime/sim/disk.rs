@@ -1107,7 +1107,7 @@ fn mix(before: &[u8], after: &[u8], random: &mut Random) -> Vec<u8> {
 fn bytes_of(pieces: &[Piece]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(pieces.iter().map(|piece| piece.len).sum());
     for piece in pieces {
-        bytes.extend_from_slice(&piece.chunk.slice(piece.start..piece.start + piece.len));
+        bytes.extend_from_slice(piece.chunk.slice(piece.start..piece.start + piece.len));
     }
     bytes
 }

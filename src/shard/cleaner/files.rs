@@ -183,6 +183,11 @@ impl FrameReader {
         }
     }
 
+    /// Where [`next`](Self::next) reads next.
+    pub(crate) const fn position(&self) -> u64 {
+        self.position
+    }
+
     /// The offset that [`next`](Self::next) reads next, or could not read.
     pub(crate) const fn offset(&self) -> Offset {
         self.next

@@ -29,13 +29,27 @@ impl Log {
         }
         true
     }
+
+    /// Remembers where the first sound frame behind damage is, in the segment at `base`: readers start there, because the way
+    /// from the index entry before leads through the damage.
+    pub fn note_sound(&mut self, base: Offset, offset: Offset, position: u64) {
+        let Some(segment) = self.segment_mut(base).filter(|segment| offset < segment.end) else {
+            return;
+        };
+        let relative = u32::try_from(offset.get().saturating_sub(base.get()));
+        // Where positions and offsets do not fit, the index is coarser, as everywhere.
+        if let (Ok(relative), Ok(position)) = (relative, u32::try_from(position)) {
+            let max_timestamp = segment.max_timestamp;
+            segment.index.insert(relative, position, max_timestamp);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::storage::error::ReadError;
-    use crate::storage::log::Durability;
+    use crate::storage::log::{Durability, ReadStart};
     use crate::storage::testing::{Disk, append, arena, batch, config, log_id, settle};
 
     #[test]
@@ -64,6 +78,30 @@ mod tests {
         );
         assert!(log.segments().nth(1).is_some_and(|one| !one.damaged));
         assert!(log.next_index().is_none() && !log.is_replaceable(front.0, front.1));
+    }
+
+    #[test]
+    fn reading_starts_behind_damage_where_a_sound_frame_was_noted() {
+        let (arena, mut disk) = (arena(), Disk::default());
+        let mut log = Log::empty(log_id(1), config(64 << 10, Durability::Durable));
+        for _ in 0..60 {
+            append(&mut log, &arena, &batch(1, 4000, 7, 0), 1);
+            settle(&mut log, &mut disk);
+        }
+        let from = |log: &Log| match log.read_start(Offset::new(6)) {
+            Ok(ReadStart::Cold { from, .. }) => (from.offset, from.position),
+            other => panic!("{other:?}"),
+        };
+        while log.evict() {}
+        assert!(from(&log).0 < Offset::new(5), "the index is sparse");
+        assert!(log.mark_damaged(Offset::new(3)..Offset::new(5)));
+        log.note_sound(Offset::ZERO, Offset::new(5), 12_345);
+        assert_eq!(from(&log), (Offset::new(5), 12_345));
+        log.note_sound(Offset::ZERO, Offset::new(5), 12_345);
+        let index = &log.segments().next().unwrap().index;
+        let rising =
+            |pair: &[crate::storage::index::IndexEntry]| pair[0].relative_offset < pair[1].relative_offset;
+        assert!(index.entries().windows(2).all(rising));
     }
 
     #[test]
