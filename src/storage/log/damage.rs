@@ -49,7 +49,7 @@ impl Log {
 mod tests {
     use super::*;
     use crate::storage::error::ReadError;
-    use crate::storage::log::{Durability, ReadStart};
+    use crate::storage::log::{Durability, LogConfig, ReadStart};
     use crate::storage::testing::{Disk, append, arena, batch, config, log_id, settle};
 
     #[test]
@@ -83,7 +83,11 @@ mod tests {
     #[test]
     fn reading_starts_behind_damage_where_a_sound_frame_was_noted() {
         let (arena, mut disk) = (arena(), Disk::default());
-        let mut log = Log::empty(log_id(1), config(64 << 10, Durability::Durable));
+        let sparse = LogConfig {
+            index_interval_bytes: 32 << 10,
+            ..config(64 << 10, Durability::Durable)
+        };
+        let mut log = Log::empty(log_id(1), sparse);
         for _ in 0..60 {
             append(&mut log, &arena, &batch(1, 4000, 7, 0), 1);
             settle(&mut log, &mut disk);
