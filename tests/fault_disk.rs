@@ -137,6 +137,39 @@ fn a_cut_loses_blocks_of_writers_that_do_not_sync_and_none_of_others() {
 }
 
 #[test]
+fn a_planned_cut_comes_while_a_writer_works_and_spares_what_it_has_synced() {
+    for requests in [1, 8, 21] {
+        let mut disk = disk(FileSystem::Ext4);
+        let path = disk.path().join("blocks");
+        let file = prepare(&path, Writer::DirectSynced, Layout::ZeroFilled);
+        disk.cut_power_after(requests, requests, CutMode::Random);
+        let block = |number: u8| Block([number + 1; BLOCK]);
+        let write = |number: u8| {
+            let offset = u64::from(number) * 4096;
+            pwritev2(
+                &file,
+                &[IoSlice::new(&block(number).0)],
+                offset,
+                ReadWriteFlags::DSYNC,
+            )
+        };
+        let synced = (0..BLOCKS)
+            .take_while(|number| write(*number) == Ok(BLOCK))
+            .count();
+        assert!(synced < usize::from(BLOCKS), "the power goes in between");
+        assert!(!disk.is_powered() && disk.last_cut().is_some());
+        drop(file);
+        disk.restore_power().unwrap();
+        // The one that failed may be there, too.
+        let there = usize::from(BLOCKS) - missing(&path);
+        assert!(
+            (synced..=synced + 1).contains(&there),
+            "{synced} synced, {there} there"
+        );
+    }
+}
+
+#[test]
 fn while_the_power_is_off_everything_fails() {
     let mut disk = disk(FileSystem::Ext4);
     let path = disk.path().join("blocks");
