@@ -114,6 +114,8 @@ struct Shared {
     running: AtomicUsize,
     /// The chore under way, by [`Moment::code`]; 0 for none.
     chore: AtomicU8,
+    /// The chore that the prover aims at, in the same way: it is done over and over until it is struck.
+    wanted: AtomicU8,
     /// Requests to produce that wait for their answers.
     producing: AtomicUsize,
 }
@@ -199,6 +201,12 @@ impl Load {
         }
         self.observe(history);
         std::mem::take(&mut self.let_down)
+    }
+
+    /// What the prover aims at: if it is a chore, the next one is that.
+    pub(super) fn aim_at(&self, moment: Option<Moment>) {
+        let code = moment.map_or(0, Moment::code);
+        self.shared.wanted.store(code, Ordering::Relaxed);
     }
 
     /// What the clients are doing now, for the aim and the account of kills.

@@ -275,6 +275,9 @@ impl<'a> Prover<'a> {
     /// Waits a little for the moment to come, and gives what is under way now.
     fn wait_for(&self, aim: Option<Moment>) -> Vec<Moment> {
         let until = now().after(AIM_PATIENCE);
+        if let Some(load) = &self.load {
+            load.aim_at(aim);
+        }
         loop {
             let moments = self.moments();
             let hit = aim.is_none_or(|aim| aim == Moment::Recovering || moments.contains(&aim));
@@ -299,7 +302,11 @@ impl<'a> Prover<'a> {
             return self.stop_by(&error);
         }
         self.figures.struck.count(moments);
-        self.kill()
+        self.kill()?;
+        if let Some(load) = &self.load {
+            load.aim_at(None);
+        }
+        Ok(())
     }
 
     /// Kills the process, mostly with the power of its disk, which is back when this returns.
@@ -548,7 +555,7 @@ const RECOVERING_MS: usize = 60;
 /// One in so many strikes is followed by one inside recovery, besides those that aim at it.
 const RECOVERY_STRIKES: usize = 5;
 /// How long a strike waits for the moment it aims at.
-const AIM_PATIENCE: Duration = Duration::from_millis(700);
+const AIM_PATIENCE: Duration = Duration::from_secs(3);
 const AIM_EVERY: Duration = Duration::from_micros(300);
 /// For the load to come to its end with the broker up.
 const FINISH_PATIENCE: Duration = Duration::from_secs(60);

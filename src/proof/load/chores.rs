@@ -34,7 +34,7 @@ pub(super) fn run(witness: &Witness) {
         let Some(mut connected) = client.take().or_else(|| witness.kafka_client()) else {
             return;
         };
-        let done = match turn % 6 {
+        let done = match chores.wanted().unwrap_or(turn % 6) {
             0 => chores.create(&mut connected),
             1 => chores.look_at_topics(&mut connected),
             2 => chores.configure(&mut connected),
@@ -65,6 +65,18 @@ struct Chores {
 }
 
 impl Chores {
+    /// The turn of the chore that the prover aims at, if it aims at one.
+    fn wanted(&self) -> Option<usize> {
+        match Moment::of_code(self.witness.shared.wanted.load(Ordering::Relaxed))? {
+            Moment::Creating => Some(0),
+            Moment::Configuring => Some(2),
+            Moment::Trimming => Some(4),
+            Moment::Deleting if self.topics.len() < TOPICS_KEPT => Some(0),
+            Moment::Deleting => Some(5),
+            _ => None,
+        }
+    }
+
     fn begin(&self, moment: Moment) {
         self.witness.shared.chore.store(moment.code(), Ordering::Relaxed);
     }
@@ -238,8 +250,8 @@ const RETENTION_MS: u64 = 30 * 24 * 3600 * 1000;
 const CHORE_PARTITIONS: i32 = 3;
 const CHORE_RECORDS: u32 = 20;
 const CHORE_RECORD_BYTES: usize = 200;
-/// Topics that stay when one is deleted.
-const TOPICS_KEPT: usize = 3;
+/// Topics there must be for one to be deleted.
+const TOPICS_KEPT: usize = 2;
 /// Records that a trim leaves.
 const TRIM_LEAVES: i64 = 50;
 /// The longest rest between two chores, in ms.
