@@ -19,6 +19,7 @@
 
 pub mod admission;
 pub mod broker_config;
+pub mod calendar;
 pub mod cleaner;
 pub mod cleanup;
 pub mod config_change;

@@ -9,6 +9,7 @@
 //! locally or put into the ring of its owner. An ack leaves only after the owner saw the durable end pass the batch.
 
 mod append;
+mod calendar;
 mod cleaner;
 pub mod coordinator;
 mod housekeeping;
@@ -269,6 +270,7 @@ pub struct Shard {
     data: DataDir,
     write_sync: WriteSync,
     producer_expiration: Duration,
+    calendar: Cell<crate::broker::calendar::Calendar>,
     /// Idempotent producers in all logs, and how many may be.
     producers_known: Cell<usize>,
     producers_max: usize,
@@ -352,6 +354,7 @@ impl Shard {
             data: config.data,
             write_sync: config.write_sync,
             producer_expiration: config.producer_expiration,
+            calendar: Cell::new(calendar::begin()),
             producers_known: Cell::new(0),
             producers_max: producers::most(config.memory_bytes),
             retention_check_interval: config.retention_check_interval,
@@ -389,6 +392,7 @@ impl Shard {
         });
         shard.open_owned(&config.image, config.clean.as_deref())?;
         shard.count_producers();
+        shard.start_calendar();
         mailbox::start(&shard);
         housekeeping::start(&shard);
         cleaner::start(&shard);

@@ -96,7 +96,7 @@ impl Shard {
 
     /// The compacted log most worth a pass.
     fn dirtiest(&self) -> Option<(Rc<Partition>, Plan)> {
-        let now = clock::wall_ms();
+        let now = self.time_for_ages();
         let partitions = self.partitions.borrow();
         let due = partitions.values().filter_map(|partition| {
             let settings = partition.topic.borrow().settings;
@@ -121,7 +121,7 @@ impl Shard {
 
     /// One pass over one log.
     async fn clean(self: &Rc<Self>, partition: &Rc<Partition>, plan: Plan) -> Result<(), Abandoned> {
-        let now = clock::wall_ms();
+        let now = self.time_for_ages();
         let (keys, end) = self.learn(partition, plan).await?;
         let (settings, grace) = {
             let settings = partition.topic.borrow().settings;

@@ -231,15 +231,6 @@ impl Groups {
     }
 }
 
-/// The time, as groups count it.
-fn group_now() -> Now {
-    let since = clock::now().since(Mono::default());
-    Now {
-        mono_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-        wall: clock::wall_ms(),
-    }
-}
-
 /// The partition a group is kept in.
 fn log_of_group(topic: &Topic, group: &str) -> LogId {
     LogId {
@@ -249,6 +240,15 @@ fn log_of_group(topic: &Topic, group: &str) -> LogId {
 }
 
 impl Shard {
+    /// The time, as groups count it.
+    fn group_now(&self) -> Now {
+        let since = clock::now().since(Mono::default());
+        Now {
+            mono_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            wall: self.time_for_ages(),
+        }
+    }
+
     /// Carries out one request to a group, wherever it is coordinated. May wait for minutes, as joins do.
     pub async fn group(self: &Rc<Self>, group: Arc<str>, request: GroupRequest) -> GroupReply {
         let slot = OneShot::default();

@@ -117,12 +117,23 @@ impl Shard {
     pub(crate) async fn retain(self: &Rc<Self>, partition: &Rc<Partition>) {
         let settings = partition.topic.borrow().settings;
         let deletes = settings.cleanup.deletes();
-        let now = clock::wall_ms();
+        let now = self.time_for_ages();
+        let first = partition
+            .log
+            .borrow()
+            .segments()
+            .next()
+            .map(|segment| segment.base);
+        partition
+            .sightings
+            .borrow_mut()
+            .keep_from(first.unwrap_or_default());
         let too_old = |segment: &Segment| {
             deletes
-                && settings
-                    .retention
-                    .is_some_and(|keep| now.age_of(segment.last_append_time) > keep)
+                && settings.retention.is_some_and(|keep| {
+                    let appended = partition.sightings.borrow_mut().append_time(segment, now);
+                    now.age_of(appended) > keep
+                })
         };
         partition
             .producers

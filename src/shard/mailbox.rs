@@ -272,6 +272,10 @@ impl Shard {
                     "compaction_stopped_partitions",
                     sum_of(&partitions, |partition| partition.uncleanable.get().into()),
                 ),
+                (
+                    "clock_doubt_seconds",
+                    u64::try_from(self.calendar.get().ahead_ms() / 1000).unwrap_or(0),
+                ),
                 ("scrub_bytes_total", probe.scrub_bytes.get()),
                 ("scrub_passes_total", probe.scrub_passes.get()),
                 ("scrub_damaged_total", probe.scrub_damaged.get()),

@@ -3,6 +3,7 @@
 //! The state machines inside decide; [`super::writer`] and [`super::reader`] do the I/O. Borrows of the cells here never
 //! live across an `await`.
 
+use super::calendar::Sightings;
 use crate::base::{LogId, Offset};
 use crate::batch::{BatchHeader, Contents, ProducerInfo};
 use crate::broker::producer_state::{Placement, ProducerStamp, ProducerTable};
@@ -31,6 +32,8 @@ pub(crate) struct Partition {
     pub(crate) directory: PathBuf,
     pub(crate) log: RefCell<Log>,
     pub(crate) producers: RefCell<ProducerTable>,
+    /// Segments that a wrong clock stamped.
+    pub(crate) sightings: RefCell<Sightings>,
     /// Set once the topic is gone; everything waiting is told.
     pub(crate) closed: Cell<bool>,
     /// Set once the disk failed under any log of the process.
@@ -112,6 +115,7 @@ impl Partition {
             directory,
             log: RefCell::new(log),
             producers: RefCell::new(producers),
+            sightings: RefCell::default(),
             closed: Cell::new(false),
             failed: Cell::new(false),
             driving: Cell::new(false),

@@ -13,7 +13,6 @@
 
 use super::super::Shard;
 use super::super::partition::Partition;
-use super::group_now;
 use crate::base::Offset;
 use crate::batch::attributes::Compression;
 use crate::batch::kafka::KafkaBatchBuilder;
@@ -262,7 +261,7 @@ impl Shard {
             &mut hosted.machine.borrow_mut(),
             &mut Context {
                 config: &self.groups.settings.config,
-                now: group_now(),
+                now: self.group_now(),
                 image: &self.image(),
                 effects: &mut effects,
             },

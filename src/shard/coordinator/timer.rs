@@ -3,8 +3,8 @@
 //! Both end when the broker stops: nobody loses a membership because the broker was busy stopping.
 
 use super::super::Shard;
+use super::Groups;
 use super::hosted::Hosted;
-use super::{Groups, group_now};
 use crate::broker::group::coordinator::Coordinator;
 use crate::runtime::executor;
 use std::rc::Rc;
@@ -39,7 +39,7 @@ impl Shard {
     async fn keep_group_time(self: Rc<Self>) {
         while !self.groups.closed.get() {
             let next = self.groups.next_deadline();
-            let now = group_now().mono_ms;
+            let now = self.group_now().mono_ms;
             if next > now {
                 self.groups.asleep_until.set(next);
                 let sleep = Duration::from_millis(next - now).min(SLEEP_MAX);

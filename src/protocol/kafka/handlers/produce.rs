@@ -164,7 +164,7 @@ async fn plan(call: &Call) -> Result<Plan<'_>, crate::protocol::kafka::wire::Dec
     let terms = Terms {
         version: call.version,
         acks: request.acks,
-        now: clock::wall_ms(),
+        now: call.shard.time_for_stamps(),
     };
     let mut plan = Plan {
         parts: Vec::with_capacity(1),

@@ -51,7 +51,11 @@ pub(super) async fn begin(connection: &Rc<Connection>, request: Request, memory:
     let probe = connection.shard.probe();
     count(&probe.produce_requests, 1);
     let correlation = request.head.correlation;
-    let plan = match plan(&request, &connection.shard.image()) {
+    let plan = match plan(
+        &request,
+        &connection.shard.image(),
+        connection.shard.time_for_stamps(),
+    ) {
         Ok(plan) => plan,
         Err(refusal) => {
             let answer = refusal.answer(connection, correlation);
@@ -87,7 +91,7 @@ pub(super) async fn begin(connection: &Rc<Connection>, request: Request, memory:
 }
 
 /// Checks everything that can be checked without the logs.
-fn plan(request: &Request, image: &Image) -> Result<Plan, Refusal> {
+fn plan(request: &Request, image: &Image, now: Timestamp) -> Result<Plan, Refusal> {
     let frame = request.frame();
     let produce = Produce::decode(&frame)?;
     let mut plan = Plan {
@@ -96,7 +100,6 @@ fn plan(request: &Request, image: &Image) -> Result<Plan, Refusal> {
         acks: produce.acks,
         stages: produce.stages,
     };
-    let now = clock::wall_ms();
     let mut found = 0;
     for batch in produce.batches {
         let batch = batch.map_err(|error: BatchError| {
