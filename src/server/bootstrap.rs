@@ -15,7 +15,7 @@ use super::checks;
 use super::config::{self, Config};
 use super::control::Control;
 use super::kafka_names;
-use super::lock::DataLock;
+use super::lock::{DataLock, LockWatch};
 use super::{ServeError, checks::Report};
 use crate::base::{LeaderEpoch, LogId, ShardId};
 use crate::protocol::door::ConnectionLimit;
@@ -44,6 +44,9 @@ pub const EXIT_DISK_FAILED: u8 = 74;
 pub const EXIT_SHARD_PANICKED: u8 = 70;
 /// Exit status after a second signal during a graceful stop.
 pub const EXIT_SECOND_SIGNAL: u8 = 130;
+
+/// Open files that connections leave to the log, or half of all where there are fewer than twice as many.
+const FILES_RESERVED: u64 = 1024;
 
 /// Time shards get to answer pending requests with a storage error before the process exits.
 const FAILED_DISK_GRACE: Duration = Duration::from_millis(200);
@@ -88,7 +91,8 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
     let report = checks::run(config, cores.len()).map_err(ServeError::Checks)?;
     make_places(&data)?;
     let lock = DataLock::take(&data)?;
-    raise_open_files();
+    let open_files = raise_open_files();
+    let watch = lock.watch(&data)?;
     let broker = kafka_names::broker_config(config, cores.len());
     let catalog = Catalog::open(&data, broker, config.kafka.num_partitions)?;
     let sockets = Sockets::bind(config, cores.len())?;
@@ -106,6 +110,8 @@ pub fn serve(config: &Config) -> Result<(), ServeError> {
         sockets,
         clean,
         begun,
+        watch,
+        open_files,
     };
     let stopped = tokio::task::LocalSet::new().block_on(&runtime, start.run());
     drop(lock);
@@ -121,6 +127,9 @@ struct Start<'a> {
     sockets: Sockets,
     clean: Option<Arc<crate::base::hash::HashMap<LogId, marker::CleanEnd>>>,
     begun: Mono,
+    watch: LockWatch,
+    /// How many files the process may have open.
+    open_files: Option<u64>,
 }
 
 impl Start<'_> {
@@ -130,7 +139,8 @@ impl Start<'_> {
         let mut ports: Vec<Port<Message>> = Mesh::new(usize::from(shards) + 1);
         let control_port = ports.pop().expect("the mesh has a port for the control thread");
         let cluster = self.cluster(shards);
-        let connections = ConnectionLimit::new(Arc::default(), self.config.kafka.max_connections as usize);
+        let connections = connections_max(self.config.kafka.max_connections, self.open_files);
+        let connections = ConnectionLimit::new(Arc::default(), connections);
         let mut found = pool::scan_directory(&self.data.pool())?;
         let image = self.catalog.image();
         let mut starters = Vec::new();
@@ -154,6 +164,7 @@ impl Start<'_> {
             catalog,
             self.data.clone(),
             self.config.log.min_free_bytes.get(),
+            self.watch.clone(),
             fatal_sink(&events),
         );
         let mut epochs = crate::base::hash::HashMap::default();
@@ -573,7 +584,7 @@ fn millis(time: Duration) -> u32 {
 }
 
 /// Raises the soft limit on open files to the hard one: every connection and active segment needs one.
-fn raise_open_files() {
+fn raise_open_files() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(
@@ -584,7 +595,17 @@ fn raise_open_files() {
         },
     ) {
         tracing::warn!(%error, "cannot raise the limit on open files");
+        return limit.current;
     }
+    limit.maximum
+}
+
+/// Connections that leave the log its files: a flood of them must not keep it from opening a segment.
+fn connections_max(wanted: u32, open_files: Option<u64>) -> usize {
+    let room = open_files.map_or(u64::MAX, |limit| {
+        limit.saturating_sub(FILES_RESERVED).max(limit / 2)
+    });
+    usize::try_from(room.min(wanted.into())).unwrap_or(usize::MAX)
 }
 
 fn as_usize(bytes: u64) -> usize {

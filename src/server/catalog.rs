@@ -78,7 +78,8 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Opens the store, finishes deletions a crash interrupted, and makes sure every topic has its directories.
+    /// Opens the store, finishes deletions a crash interrupted, and makes sure every topic has its directories: they were made
+    /// before the topic was, so one that is missing took records along.
     ///
     /// # Errors
     /// The store's or the file system's.
@@ -96,7 +97,7 @@ impl Catalog {
         catalog.image = Arc::new(catalog.load_image(broker)?);
         catalog.finish_deletions()?;
         for topic in catalog.image.topics() {
-            make_directories(data, &topic.name, topic.partitions)?;
+            check_directories(data, topic)?;
         }
         Ok(catalog)
     }
@@ -465,9 +466,30 @@ pub enum CatalogError {
     /// The file system's.
     #[error(transparent)]
     Storage(#[from] storage::Error),
+    /// A topic's directory is not there. An empty log in its place would give its offsets away again.
+    #[error(
+        "{path} is missing, and with it the records of topic {topic:?}. Put it back, or make it anew, empty, to go on without them"
+    )]
+    Missing {
+        /// The directory.
+        path: String,
+        /// The topic.
+        topic: String,
+    },
     /// A record no version of this program wrote.
     #[error("the metadata record {0:?} cannot be read")]
     Invalid(String),
+}
+
+fn check_directories(data: &DataDir, topic: &Topic) -> Result<(), CatalogError> {
+    let directory = data.topic(&topic.name);
+    let missing = |partition: &u32| !directory.join(partition.to_string()).is_dir();
+    (0..topic.partitions).find(missing).map_or(Ok(()), |partition| {
+        Err(CatalogError::Missing {
+            path: directory.join(partition.to_string()).display().to_string(),
+            topic: topic.name.to_string(),
+        })
+    })
 }
 
 impl CatalogError {
@@ -477,7 +499,7 @@ impl CatalogError {
         match self {
             Self::Store(error) => error.is_failure(),
             Self::Storage(error) => error.is_failure(),
-            Self::Invalid(_) => false,
+            Self::Missing { .. } | Self::Invalid(_) => false,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! when every shard has the new image.
 
 use super::catalog::Catalog;
+use super::lock::LockWatch;
 use crate::base::hash::HashMap;
 use crate::runtime::control_tasks;
 use crate::runtime::fs;
@@ -36,11 +37,12 @@ pub struct Control {
     next_call: Cell<u64>,
     catalog: Mutex<Catalog>,
     data: DataDir,
+    lock: LockWatch,
+    fatal: FatalSink,
     min_free_bytes: u64,
     disk_full: Cell<bool>,
     free_bytes: Cell<u64>,
     stopping: Cell<bool>,
-    fatal: FatalSink,
 }
 
 impl std::fmt::Debug for Control {
@@ -59,6 +61,7 @@ impl Control {
         catalog: Catalog,
         data: DataDir,
         min_free_bytes: u64,
+        lock: LockWatch,
         fatal: FatalSink,
     ) -> Rc<Self> {
         let control = Rc::new(Self {
@@ -68,11 +71,12 @@ impl Control {
             next_call: Cell::new(1),
             catalog: Mutex::new(catalog),
             data,
+            lock,
+            fatal,
             min_free_bytes,
             disk_full: Cell::new(false),
             free_bytes: Cell::new(0),
             stopping: Cell::new(false),
-            fatal,
         });
         control_tasks::spawn(Rc::clone(&control).receive());
         control_tasks::spawn(Rc::clone(&control).watch_free_space());
@@ -253,6 +257,11 @@ impl Control {
 
     async fn watch_free_space(self: Rc<Self>) {
         loop {
+            if let Some(loss) = self.lock.loss() {
+                // Nothing more is acknowledged until the process has ended.
+                self.ask_all(|| Body::DiskFull(true)).await;
+                return (self.fatal)(loss);
+            }
             if let Ok(space) = fs::space(self.data.root()) {
                 let free = space.usable_bytes;
                 self.free_bytes.set(free);

@@ -10,7 +10,7 @@ use super::{Shard, count};
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::disk::{OpenMode, WriteSync};
 use crate::runtime::executor;
-use crate::storage::error::is_full;
+use crate::storage::error::passes;
 use crate::storage::index::SegmentSummary;
 use crate::storage::layout::{index_name, segment_name};
 use crate::storage::log::{Action, SyncJob, WriteJob};
@@ -119,7 +119,10 @@ impl Shard {
                 partition.log.borrow_mut().attach(base, file);
                 self.note_room(partition);
             }
-            Err(error) if is_full(&error) => {
+            Err(error) if passes(&error) => {
+                if !partition.lacks_room.get() {
+                    tracing::warn!(%error, log = %partition.id, "cannot have a segment now; trying again");
+                }
                 partition.log.borrow_mut().attach_failed();
                 self.note_no_room(partition);
                 executor::sleep(DISK_FULL_RETRY).await;

@@ -82,6 +82,16 @@ impl Error {
     }
 }
 
+/// Whether an operation lacked something that comes back: room on the disk, or a descriptor. Nothing was written then.
+#[must_use]
+pub fn passes(error: &io::Error) -> bool {
+    let descriptors = [Errno::MFILE, Errno::NFILE].map(|errno| errno.raw_os_error());
+    is_full(error)
+        || error
+            .raw_os_error()
+            .is_some_and(|code| descriptors.contains(&code))
+}
+
 /// Why a read gave no records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ReadError {

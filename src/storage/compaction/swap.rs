@@ -58,6 +58,9 @@ pub fn commit(base: Offset) -> Vec<Step> {
     vec![rename, Step::Sync]
 }
 
+/// Ends the name of an index or a checkpoint until it is complete.
+const UNFINISHED_SUFFIX: &str = ".new";
+
 /// What puts the new segment in its place, `replaced` being the segments it was made of, the first with its base.
 #[must_use]
 pub fn settle(base: Offset, replaced: &[Retired]) -> Vec<Step> {
@@ -92,6 +95,13 @@ pub fn finish(directory: &Path, log: LogId) -> Result<(), Error> {
         of(CLEAN_INDEX_SUFFIX)
             .filter(|base| !swaps.contains(base))
             .map(clean_index_name),
+    );
+    // And files that were being written to take another's place by their name, and did not.
+    let left = left.chain(
+        names
+            .iter()
+            .filter(|name| name.ends_with(UNFINISHED_SUFFIX))
+            .cloned(),
     );
     for name in left {
         remove(&directory.join(name))?;
