@@ -17,6 +17,12 @@
 #[path = "support/support.rs"]
 mod support;
 
+#[path = "failure/clock.rs"]
+mod clock;
+#[path = "failure/descriptors.rs"]
+mod descriptors;
+#[path = "failure/directory.rs"]
+mod directory;
 #[path = "failure/disk.rs"]
 mod disk;
 #[path = "failure/eio.rs"]
@@ -25,6 +31,8 @@ mod eio;
 #[allow(dead_code, reason = "one test here has a group")]
 #[path = "groups/member.rs"]
 mod member;
+#[path = "failure/metadata.rs"]
+mod metadata;
 #[path = "failure/restart.rs"]
 mod restart;
 #[path = "failure/retention.rs"]

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use super::wire::{self, Answer, Connection, FETCH, Fields, PRODUCE};
 
 const LIST_OFFSETS: i16 = 2;
+const OFFSET_COMMIT: i16 = 8;
+const OFFSET_FETCH: i16 = 9;
 const CREATE_TOPICS: i16 = 19;
 const DELETE_TOPICS: i16 = 20;
 const DELETE_RECORDS: i16 = 21;
@@ -312,6 +314,55 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Commits an offset of a group without members; the error code. The first commit waits for the coordinator.
+    pub(crate) fn commit(&mut self, group: &str, topic: &str, partition: i32, offset: i64) -> i16 {
+        let mut body = Vec::new();
+        wire::string(&mut body, group.as_bytes());
+        body.extend((-1_i32).to_be_bytes());
+        wire::string(&mut body, b"");
+        body.extend((-1_i64).to_be_bytes());
+        body.extend(1_i32.to_be_bytes());
+        wire::string(&mut body, topic.as_bytes());
+        body.extend(1_i32.to_be_bytes());
+        body.extend(partition.to_be_bytes());
+        body.extend(offset.to_be_bytes());
+        wire::string(&mut body, b"");
+        let answer = self
+            .0
+            .call(OFFSET_COMMIT, 2, &body)
+            .expect("an answer to OffsetCommit");
+        let mut fields = Fields(&answer);
+        let error = (|| {
+            fields.take(4)?;
+            fields.string()?;
+            fields.take(8)?;
+            fields.i16()
+        })();
+        error.expect("a whole answer to OffsetCommit")
+    }
+
+    /// What a group committed, -1 for nothing.
+    pub(crate) fn committed(&mut self, group: &str, topic: &str, partition: i32) -> i64 {
+        let mut body = Vec::new();
+        wire::string(&mut body, group.as_bytes());
+        body.extend(1_i32.to_be_bytes());
+        wire::string(&mut body, topic.as_bytes());
+        body.extend(1_i32.to_be_bytes());
+        body.extend(partition.to_be_bytes());
+        let answer = self
+            .0
+            .call(OFFSET_FETCH, 1, &body)
+            .expect("an answer to OffsetFetch");
+        let mut fields = Fields(&answer);
+        let offset = (|| {
+            fields.take(4)?;
+            fields.string()?;
+            fields.take(8)?;
+            fields.i64()
+        })();
+        offset.expect("a whole answer to OffsetFetch")
     }
 
     /// Asks again until the answer satisfies; fails the test, naming `what`, if it never does.
