@@ -164,7 +164,10 @@ impl Start<'_> {
             catalog,
             self.data.clone(),
             self.config.log.min_free_bytes.get(),
-            self.watch.clone(),
+            Box::new({
+                let watch = self.watch;
+                move || watch.loss()
+            }),
             fatal_sink(&events),
         );
         let mut epochs = crate::base::hash::HashMap::default();

@@ -5,7 +5,6 @@
 //! when every shard has the new image.
 
 use super::catalog::Catalog;
-use super::lock::LockWatch;
 use crate::base::hash::HashMap;
 use crate::runtime::control_tasks;
 use crate::runtime::fs;
@@ -29,6 +28,9 @@ pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long connections get to finish at a graceful stop.
 pub(super) const STOP_GRACE: Duration = Duration::from_secs(5);
 
+/// Why the data directory is not the one the broker started on any more, if so.
+pub type LossCheck = Box<dyn Fn() -> Option<String>>;
+
 /// See the module.
 pub struct Control {
     port: Rc<Port<Message>>,
@@ -37,7 +39,7 @@ pub struct Control {
     next_call: Cell<u64>,
     catalog: Mutex<Catalog>,
     data: DataDir,
-    lock: LockWatch,
+    lost: LossCheck,
     fatal: FatalSink,
     min_free_bytes: u64,
     disk_full: Cell<bool>,
@@ -61,7 +63,7 @@ impl Control {
         catalog: Catalog,
         data: DataDir,
         min_free_bytes: u64,
-        lock: LockWatch,
+        lost: LossCheck,
         fatal: FatalSink,
     ) -> Rc<Self> {
         let control = Rc::new(Self {
@@ -71,7 +73,7 @@ impl Control {
             next_call: Cell::new(1),
             catalog: Mutex::new(catalog),
             data,
-            lock,
+            lost,
             fatal,
             min_free_bytes,
             disk_full: Cell::new(false),
@@ -257,7 +259,7 @@ impl Control {
 
     async fn watch_free_space(self: Rc<Self>) {
         loop {
-            if let Some(loss) = self.lock.loss() {
+            if let Some(loss) = (self.lost)() {
                 // Nothing more is acknowledged until the process has ended.
                 self.ask_all(|| Body::DiskFull(true)).await;
                 return (self.fatal)(loss);

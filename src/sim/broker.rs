@@ -269,6 +269,7 @@ impl Boot {
             catalog,
             data.clone(),
             self.setup.min_free_bytes,
+            Box::new(|| None),
             fatal_sink(&fatal),
         );
         let mut epochs = HashMap::default();

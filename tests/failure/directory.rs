@@ -12,10 +12,14 @@ const EXIT_REFUSED: i32 = 1;
 
 /// A start that must fail, and why it says that it did.
 pub(crate) fn refusal(broker: &mut Broker) -> String {
+    refusal_with(broker, EXIT_REFUSED)
+}
+
+fn refusal_with(broker: &mut Broker, expected: i32) -> String {
     broker.spawn();
     let status = broker.wait_exit();
     let said = broker.said();
-    assert_eq!(status.code(), Some(EXIT_REFUSED), "{said}");
+    assert_eq!(status.code(), Some(expected), "{said}");
     assert!(!said.contains("panicked"), "a refusal is not a panic\n{said}");
     said
 }
@@ -70,7 +74,7 @@ fn a_read_only_file_system_is_named_and_once_writable_serves_again() {
         "mount",
         &["-o".as_ref(), "remount,ro".as_ref(), mount.as_os_str()],
     );
-    let said = refusal(&mut broker);
+    let said = refusal_with(&mut broker, EXIT_DISK_FAILED);
     assert!(said.contains("Read-only file system"), "{said}");
     run(
         "mount",
@@ -124,7 +128,7 @@ fn a_topic_without_its_directory_and_an_unreadable_segment_are_refused_by_name()
     let segment = partition.join(format!("{:020}.log", 0));
     std::fs::rename(&segment, &away).expect("a segment moves");
     std::fs::create_dir(&segment).expect("a directory in its place");
-    let said = refusal(&mut broker);
+    let said = refusal_with(&mut broker, EXIT_DISK_FAILED);
     assert!(said.contains("kept/1/00000000000000000000.log"), "{said}");
     std::fs::remove_dir(&segment).expect("the directory goes");
     std::fs::rename(&away, &segment).expect("a segment comes back");
