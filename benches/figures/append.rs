@@ -16,7 +16,7 @@ use corelog::runtime::executor::{self, PollMode, ShardOptions};
 use corelog::runtime::mesh::Mesh;
 use corelog::shard::coordinator::GroupSettings;
 use corelog::shard::request::{FrameBytes, Message, ProducePart};
-use corelog::shard::{Advertise, CleanerConfig, Cluster, DoorLimits, Node, Shard, ShardConfig};
+use corelog::shard::{Advertise, CleanerConfig, Cluster, DoorLimits, Node, ScrubConfig, Shard, ShardConfig};
 use corelog::storage::layout::DataDir;
 use futures_lite::future::poll_once;
 use std::collections::{BTreeMap, VecDeque};
@@ -325,6 +325,10 @@ fn config(data: DataDir, image: Image, pool_found: Vec<(u64, PathBuf)>) -> Shard
         cleaner: CleanerConfig {
             check_interval: Duration::from_secs(3600),
             memory_bytes: 1 << 20,
+            bytes_per_second: None,
+        },
+        scrub: ScrubConfig {
+            interval: None,
             bytes_per_second: None,
         },
         groups: GroupSettings::default(),
