@@ -38,6 +38,13 @@ const SHARED_BY_PROTOCOLS: [&str; 3] = ["delivery", "door", "memory"];
 /// Crates that only `src/runtime` may name: swapping the runtime must stay one room's work.
 const RUNTIME_CRATES: [&str; 2] = ["glommio", "io_uring"];
 
+/// Rooms whose files a simulated broker runs: they reach the file system through `runtime`, or the simulator's disk would not
+/// know of it.
+const SIMULATED: [&str; 3] = ["storage", "broker", "shard"];
+
+/// What they may not say before their tests begin.
+const FILE_CALLS: [&str; 5] = ["std::fs", "rustix::fs", ".is_dir(", ".is_file(", ".exists("];
+
 /// Words and paths that no file may contain. Written in halves, or this file would.
 const BANNED_TEXT: [(&str, &str); 5] = [
     (
@@ -99,6 +106,7 @@ fn violations(file: &str, text: &str) -> Vec<Violation> {
             found.extend(floors(file, place, &code));
             found.extend(hidden_paths(file, place, &code));
             found.extend(runtime_crates(file, place, &code));
+            found.extend(file_calls(file, place, &code));
         }
     }
     found
@@ -240,6 +248,26 @@ fn runtime_crates(file: &str, place: Place<'_>, code: &str) -> Vec<Violation> {
             file: file.to_owned(),
             line,
             what: format!("{name} is named only inside src/runtime"),
+        })
+        .collect()
+}
+
+fn file_calls(file: &str, place: Place<'_>, code: &str) -> Vec<Violation> {
+    let simulated =
+        SIMULATED.contains(&place.room) || file == "src/server/catalog.rs" || file == "src/server/control.rs";
+    let of_tests = ["tests.rs", "testing.rs", "formats.rs"]
+        .iter()
+        .any(|name| file.ends_with(name));
+    if !simulated || of_tests {
+        return Vec::new();
+    }
+    numbered(code)
+        .take_while(|(_, text)| !text.contains("mod tests {"))
+        .filter_map(|(line, text)| Some((line, FILE_CALLS.into_iter().find(|call| text.contains(call))?)))
+        .map(|(line, call)| Violation {
+            file: file.to_owned(),
+            line,
+            what: format!("{call} goes past runtime::fs, and so past the simulated disk"),
         })
         .collect()
 }

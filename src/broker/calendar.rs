@@ -3,9 +3,9 @@
 //! A wall clock may step: set wrong at boot, corrected later, or the other way round. Deleting a week of records because the clock
 //! went ten years ahead cannot be undone; waiting an hour can. So:
 //!
-//! - **Forward**, by more than [`STEP_MIN`]: ages go on from the time before the step for [`BELIEVED_AFTER`]; then the clock is
+//! - **Forward**, by more than a minute: ages go on from the time before the step for [`BELIEVED_AFTER`]; then the clock is
 //!   believed. The same at a start, where the newest record of the log says what time it was and the gap is more than
-//!   [`GAP_MIN`]: a long rest and a wrong clock look alike.
+//!   a day: a long rest and a wrong clock look alike.
 //! - **Backward**: ages follow at once, since nothing is deleted too early by that. For as long, records may be stamped as late as
 //!   the clock before the step allowed: producers' clocks did not step.
 //!

@@ -1,5 +1,5 @@
 //! Tasks of the control thread: a few words over tokio, which runs that thread, and over the world in its place where there
-//! is one ([`super::sim`], unit tests only).
+//! is one (`runtime::sim`, unit tests only).
 //!
 //! Only for what a simulated broker runs; servers of ordinary protocols on that thread use tokio as it is.
 

@@ -1,6 +1,6 @@
 //! Random numbers that nobody outside should foretell: names, ids, seeds.
 //!
-//! From the kernel; in a simulated world ([`super::sim`], unit tests only) from its dice.
+//! From the kernel; in a simulated world (`runtime::sim`, unit tests only) from its dice.
 
 use std::hash::{BuildHasher, RandomState};
 use uuid::Uuid;

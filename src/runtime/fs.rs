@@ -2,7 +2,7 @@
 //! that serves.
 //!
 //! Each is one or two system calls and means what the call means. What is written here is durable only where a function
-//! says so. In a simulated world ([`super::sim`], unit tests only) they act on its disk.
+//! says so. In a simulated world (`runtime::sim`, unit tests only) they act on its disk.
 
 #[cfg(test)]
 use super::sim::{SimFile, disk as simulated};
@@ -75,6 +75,16 @@ pub fn is_directory(path: &Path) -> bool {
         return disk.is_directory(path);
     }
     path.is_dir()
+}
+
+/// Whether there is anything at `path`; no, where the file system does not say.
+#[must_use]
+pub fn exists(path: &Path) -> bool {
+    #[cfg(test)]
+    if let Some(disk) = simulated() {
+        return disk.exists(path);
+    }
+    path.exists()
 }
 
 /// Makes `path` and what is missing above it.

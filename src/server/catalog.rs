@@ -483,7 +483,7 @@ pub enum CatalogError {
 
 fn check_directories(data: &DataDir, topic: &Topic) -> Result<(), CatalogError> {
     let directory = data.topic(&topic.name);
-    let missing = |partition: &u32| !directory.join(partition.to_string()).is_dir();
+    let missing = |partition: &u32| !fs::is_directory(&directory.join(partition.to_string()));
     (0..topic.partitions).find(missing).map_or(Ok(()), |partition| {
         Err(CatalogError::Missing {
             path: directory.join(partition.to_string()).display().to_string(),

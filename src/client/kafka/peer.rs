@@ -387,13 +387,14 @@ impl State {
         for topic in &request.topic_data {
             let mut outcomes = Vec::new();
             for data in &topic.partition_data {
-                let code = match fault {
-                    Some(Fault::Refuse(code)) => code,
+                let written = match fault {
+                    Some(Fault::Refuse(code)) => Err(code),
                     _ => self.write(topic.name, data),
                 };
                 let outcome = PartitionProduceResponse {
                     index: data.index,
-                    error_code: code.code(),
+                    error_code: written.err().unwrap_or(ErrorCode::None).code(),
+                    base_offset: written.unwrap_or(-1),
                     ..Default::default()
                 };
                 outcomes.push(outcome);
@@ -410,7 +411,8 @@ impl State {
         }
     }
 
-    fn write(&mut self, topic: &str, data: &PartitionProduceData<'_>) -> ErrorCode {
+    /// Appends a batch; its first offset.
+    fn write(&mut self, topic: &str, data: &PartitionProduceData<'_>) -> Result<i64, ErrorCode> {
         let log = &mut self.topics.get_mut(topic).unwrap()[usize::try_from(data.index).unwrap()];
         let bytes = data.records.unwrap();
         let batch = KafkaBatch::parse(bytes).unwrap();
@@ -419,12 +421,13 @@ impl State {
         if let Some(producer) = batch.producer() {
             if !log.seen.insert((producer.id.get(), producer.base_sequence)) {
                 self.duplicates += 1;
-                return ErrorCode::DuplicateSequenceNumber;
+                return Err(ErrorCode::DuplicateSequenceNumber);
             }
             log.sequences.push(producer.base_sequence);
         }
+        let base = log.end();
         log.append(bytes.to_vec());
-        ErrorCode::None
+        Ok(base)
     }
 
     fn offsets<'a>(&self, request: &ListOffsetsRequest<'a>) -> ListOffsetsResponse<'a> {

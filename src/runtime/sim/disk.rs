@@ -620,6 +620,10 @@ impl Disk {
         inode.is_ok_and(|inode| state.nodes[&inode].directory.is_some())
     }
 
+    pub(crate) fn exists(&self, path: &Path) -> bool {
+        self.0.state.borrow().find(path).is_ok()
+    }
+
     pub(crate) fn create_directories(&self, path: &Path) -> io::Result<()> {
         self.blocking(3, |state| {
             let mut so_far = PathBuf::new();

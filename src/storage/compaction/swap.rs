@@ -113,7 +113,7 @@ fn finish_one(directory: &Path, log: LogId, base: Offset, names: &[String]) -> R
     let swap = directory.join(swap_name(base));
     let new_index = directory.join(clean_index_name(base));
     let index = directory.join(index_name(base));
-    let has_new_index = new_index.exists();
+    let has_new_index = fs::exists(&new_index);
     let summary = read_index(if has_new_index { &new_index } else { &index })?;
     let summary = summary.filter(|summary| is_of(summary, log, base));
     let end = match &summary {
