@@ -36,8 +36,10 @@ fn found(name: &str, wish: &Wish, rules: &[Rule]) {
 }
 
 /// What clients see of a loss.
-const LOSSES: [Rule; 7] = [
+const LOSSES: [Rule; 8] = [
     Rule::AckedIsThere,
+    // A hole in the middle.
+    Rule::AllIsReadable,
     Rule::SeenStays,
     Rule::EndAdvances,
     Rule::OneRecordPerOffset,

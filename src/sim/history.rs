@@ -116,6 +116,8 @@ pub(super) enum Rule {
     StateInOrder,
     /// Answers make sense.
     AnswersMakeSense,
+    /// What the disk was not made to damage can be read when all is well.
+    AllIsReadable,
     /// When all is well, everything ends well within bounded time.
     Liveness,
     /// Nothing panics.

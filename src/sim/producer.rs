@@ -452,7 +452,10 @@ impl Producer {
             Some(ErrorCode::OutOfOrderSequenceNumber) if leads => {
                 // A log that lost a batch to rot does not know the sequence behind it.
                 let damaged = self.book.story(topic, partition, |story| Ok(story.has_damage()));
-                if damaged || self.book.topic(topic).nature.relaxed {
+                // Of a producer that a log does not know, any sequence is the first, as in Kafka: if its first batch is refused
+                // and the one sent behind it is not, there is no place for the first any more.
+                let overtaken = part.sequence == 0 && lane.batches.iter().any(|batch| batch.acked);
+                if damaged || overtaken || self.book.topic(topic).nature.relaxed {
                     self.begin_anew();
                     return Err(Ended::Broken);
                 }

@@ -552,7 +552,7 @@ pub(super) async fn read_whole(book: &Rc<Book>, link: &mut Link, key: (TopicKey,
             }
             other => {
                 book.break_rule(
-                    Rule::Liveness,
+                    Rule::AllIsReadable,
                     format!("{key:?}: {next} of {start}..{end} cannot be read: {other:?}"),
                 );
                 return Err(Broken);
