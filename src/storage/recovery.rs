@@ -138,11 +138,16 @@ pub fn open(
 ) -> Result<(Log, Report), Error> {
     swap::finish(directory, id)?;
     let (mut log, report) = open_segments(directory, id, config, clean, visitor)?;
-    if let Some(checkpoint) = checkpoint::read(directory, id)?
-        && !log.restore(&checkpoint)
-    {
-        // Left there it would hide what is appended from now on.
-        checkpoint::remove(directory)?;
+    if let Some(checkpoint) = checkpoint::read(directory, id)? {
+        if !report.clean {
+            // The process before may have ended between giving the file its name and making the name durable. Readers are about
+            // to be told of this start, so it must not go back.
+            super::marker::sync_directory(directory)?;
+        }
+        if !log.restore(&checkpoint) {
+            // Left there it would hide what is appended from now on.
+            checkpoint::remove(directory)?;
+        }
     }
     Ok((log, report))
 }
