@@ -9,7 +9,9 @@ use super::nemesis::Kind;
 use super::scenario::{Failure, Outcome, Profile, Wish, run, run_and_explain};
 
 /// Seeds that broke something once, with the profile that did.
-const REGRESSIONS: [(u64, Profile); 2] = [
+const REGRESSIONS: [(u64, Profile); 3] = [
+    // A failed write of the cleaner left a hole in its file, which the simulated disk did not know how to have.
+    (10_012, Profile::Small),
     // A start trusted a checkpoint whose name a crash had left in the cache; when the power went, the log began earlier again.
     (1_000_091, Profile::Small),
     // What the scrub found damaged hid sound records behind it, up to the next entry of the index.
