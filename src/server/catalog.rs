@@ -506,17 +506,13 @@ impl CatalogError {
 
 fn make_directories(data: &DataDir, name: &str, partitions: u32) -> Result<(), storage::Error> {
     let topic = data.topic(name);
-    let mut made = false;
     for partition in 0..partitions {
         let path = topic.join(partition.to_string());
         if !fs::is_directory(&path) {
             fs::create_directories(&path).map_err(storage::Error::io("create", &path))?;
-            made = true;
         }
     }
-    if !made {
-        return Ok(());
-    }
+    // Also those that were there: a crash may have left them, and only in the cache.
     sync_directory(&topic)?;
     sync_directory(&data.topics())
 }
