@@ -92,18 +92,15 @@ fn assert_proven(arguments: &[&str]) -> Value {
 
 #[test]
 fn a_topic_that_is_relaxed_is_caught() {
-    for disk in [&["--power-cuts=ext4"][..], &["--power-cuts=xfs"], &[]] {
+    // Cuts only: what was handed to the kernel outlives a kill, so a kill catches a relaxed topic in the microseconds before the
+    // write, or never.
+    for disk in ["--power-cuts=ext4", "--power-cuts=xfs"] {
         let seed = seed("relaxed");
-        let line = [
-            disk,
-            &["--durability", "relaxed", "--cycles", "8", "--seed", &seed],
-        ]
-        .concat();
-        let report = assert_violated(&line);
-        // The proof ends at the first strike that shows something. A kill may hit only what nobody was told about yet, and readers
+        let report = assert_violated(&[disk, "--durability", "relaxed", "--cycles", "8", "--seed", &seed]);
+        // The proof ends at the first strike that shows something. One may hit only what nobody was told about yet, and readers
         // saw: other records are in its place then.
         let broken = number(&report, "lost") + number(&report, "changed");
-        assert!(broken > 0, "{disk:?}: {report:#}");
+        assert!(broken > 0, "{disk}: {report:#}");
     }
 }
 
