@@ -12,10 +12,16 @@ impl Random {
     /// The generator of `seed` for one of many users: `stream` keeps theirs apart.
     #[must_use]
     pub const fn new(seed: u64, stream: u64) -> Self {
-        let mut random = Self(seed ^ stream.wrapping_mul(STREAM_STEP));
+        let mut random = Self::of_state(seed ^ stream.wrapping_mul(STREAM_STEP));
         // Neighbouring seeds must not give neighbouring first numbers.
         random.next();
         random
+    }
+
+    /// The generator whose counter stands at `state`: all there is to it, so that a printed number brings it back.
+    #[must_use]
+    pub const fn of_state(state: u64) -> Self {
+        Self(state)
     }
 
     /// The next 64 bits.

@@ -10,6 +10,7 @@ use super::book::{Book, TopicKey};
 use super::history::Rule;
 use super::link::Link;
 use super::reader::{Broken, told};
+use crate::base::TopicId;
 use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::messages::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse, MetadataRequest,
@@ -88,6 +89,13 @@ impl Admin {
     }
 
     async fn learn_id(&self, link: &mut Link, key: TopicKey) -> Result<(), Broken> {
+        let id = self.look_up(link, key).await?.ok_or(Broken)?;
+        self.book.found_id(key, id);
+        Ok(())
+    }
+
+    /// The id under which the topic's name is known, if it is.
+    pub(super) async fn look_up(&self, link: &mut Link, key: TopicKey) -> Result<Option<TopicId>, Broken> {
         let plan = self.book.topic(key);
         let request = MetadataRequest {
             topics: Some(vec![MetadataRequestTopic {
@@ -100,8 +108,6 @@ impl Admin {
         let answer = told(&self.book, link.call(request, 12).await)?;
         let answer: MetadataResponse<'_> = told(&self.book, answer.decode())?;
         let topic = answer.topics.first().filter(|topic| topic.error_code == 0);
-        let topic = topic.ok_or(Broken)?;
-        self.book.found_id(key, topic.topic_id);
-        Ok(())
+        Ok(topic.map(|topic| topic.topic_id))
     }
 }

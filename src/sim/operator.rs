@@ -16,8 +16,7 @@ use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::messages::{
     AlterConfigsResource, AlterableConfig, DeleteRecordsPartition, DeleteRecordsRequest,
     DeleteRecordsResponse, DeleteRecordsTopic, DeleteTopicsRequest, DeleteTopicsResponse,
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, MetadataRequest, MetadataRequestTopic,
-    MetadataResponse, OPERATION_SET,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, OPERATION_SET,
 };
 use crate::runtime::executor;
 use crate::runtime::sim::Random;
@@ -217,17 +216,7 @@ impl Admin {
         if ErrorCode::from_wire(code) != Some(ErrorCode::UnknownTopicOrPartition) {
             self.judge_code("deleting a topic", code)?;
         }
-        let request = MetadataRequest {
-            topics: Some(vec![MetadataRequestTopic {
-                name: Some(&plan.name),
-                ..MetadataRequestTopic::default()
-            }]),
-            allow_auto_topic_creation: false,
-            ..MetadataRequest::default()
-        };
-        let answer = told(&self.book, link.call(request, 12).await)?;
-        let answer: MetadataResponse<'_> = told(&self.book, answer.decode())?;
-        if answer.topics.first().is_some_and(|topic| topic.error_code == 0) {
+        if self.look_up(&mut link, key).await?.is_some() {
             self.book.break_rule(
                 Rule::AnswersMakeSense,
                 "a topic is there after its deletion was answered",

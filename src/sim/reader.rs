@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::book::{Book, Phase, TopicKey};
 use super::history::{Floor, Mark, Rule};
-use super::link::Link;
+use super::link::{Answer, Link};
 use super::producer::MARK_HEADER;
 use crate::base::TopicId;
 use crate::batch::KafkaBatch;
@@ -20,7 +20,7 @@ use crate::batch::kafka::Records;
 use crate::protocol::kafka::errors::ErrorCode;
 use crate::protocol::kafka::messages::{
     FetchPartition, FetchRequest, FetchResponse, FetchTopic, ListOffsetsPartition, ListOffsetsRequest,
-    ListOffsetsResponse, ListOffsetsTopic, TIMESTAMP_EARLIEST, TIMESTAMP_LATEST,
+    ListOffsetsResponse, ListOffsetsTopic, PartitionData, TIMESTAMP_EARLIEST, TIMESTAMP_LATEST,
 };
 use crate::runtime::executor;
 use crate::runtime::sim::{ProcessId, Random};
@@ -453,6 +453,47 @@ async fn list_one(
     Ok((offset, part.leader_epoch))
 }
 
+/// What to read of one log.
+#[derive(Clone, Copy)]
+struct Asked {
+    from: u64,
+    max_bytes: i32,
+    max_wait_ms: i32,
+}
+
+/// Asks for some of one log, without a session.
+async fn fetch_one(
+    book: &Book,
+    link: &mut Link,
+    key: (TopicKey, i32),
+    asked: Asked,
+) -> Result<Answer, Broken> {
+    let name = book.topic(key.0).name;
+    let request = FetchRequest {
+        max_wait_ms: asked.max_wait_ms,
+        min_bytes: 1,
+        max_bytes: asked.max_bytes,
+        topics: vec![FetchTopic {
+            topic: &name,
+            topic_id: TopicId::NIL,
+            partitions: vec![FetchPartition {
+                partition: key.1,
+                fetch_offset: i64::try_from(asked.from).expect("a small offset"),
+                partition_max_bytes: asked.max_bytes,
+                ..FetchPartition::default()
+            }],
+        }],
+        ..FetchRequest::default()
+    };
+    Ok(told(book, link.call(request, VERSION_BY_NAME).await)?)
+}
+
+/// The partition that was asked for.
+fn only_part<'a, 'b>(answer: &'a FetchResponse<'b>) -> Result<&'a PartitionData<'b>, Broken> {
+    let topic = answer.responses.first();
+    topic.and_then(|topic| topic.partitions.first()).ok_or(Broken)
+}
+
 /// Reads a little of one log from `from` on; gives the offset behind what was read.
 pub(super) async fn read_some(
     book: &Book,
@@ -461,30 +502,14 @@ pub(super) async fn read_some(
     from: u64,
 ) -> Result<u64, Broken> {
     let floor = book.story(key.0, key.1, |story| Ok(story.floor()));
-    let name = book.topic(key.0).name;
-    let request = FetchRequest {
-        max_wait_ms: 5,
-        min_bytes: 1,
+    let asked = Asked {
+        from,
         max_bytes: SOME_BYTES,
-        topics: vec![FetchTopic {
-            topic: &name,
-            topic_id: TopicId::NIL,
-            partitions: vec![FetchPartition {
-                partition: key.1,
-                fetch_offset: i64::try_from(from).expect("a small offset"),
-                partition_max_bytes: SOME_BYTES,
-                ..FetchPartition::default()
-            }],
-        }],
-        ..FetchRequest::default()
+        max_wait_ms: 5,
     };
-    let answer = told(book, link.call(request, VERSION_BY_NAME).await)?;
+    let answer = fetch_one(book, link, key, asked).await?;
     let answer: FetchResponse<'_> = told(book, answer.decode())?;
-    let part = answer
-        .responses
-        .first()
-        .and_then(|topic| topic.partitions.first())
-        .ok_or(Broken)?;
+    let part = only_part(&answer)?;
     match ErrorCode::from_wire(part.error_code) {
         Some(ErrorCode::None) => {}
         Some(ErrorCode::OffsetOutOfRange) => {
@@ -508,29 +533,14 @@ pub(super) async fn read_whole(book: &Rc<Book>, link: &mut Link, key: (TopicKey,
     let mut next = start;
     while next < end {
         let floor = book.story(key.0, key.1, |story| Ok(story.floor()));
-        let request = FetchRequest {
-            max_wait_ms: 100,
-            min_bytes: 1,
+        let asked = Asked {
+            from: next,
             max_bytes: 1 << 20,
-            topics: vec![FetchTopic {
-                topic: &plan.name,
-                topic_id: TopicId::NIL,
-                partitions: vec![FetchPartition {
-                    partition: key.1,
-                    fetch_offset: i64::try_from(next).expect("a small offset"),
-                    partition_max_bytes: 1 << 20,
-                    ..FetchPartition::default()
-                }],
-            }],
-            ..FetchRequest::default()
+            max_wait_ms: 100,
         };
-        let answer = told(book, link.call(request, VERSION_BY_NAME).await)?;
+        let answer = fetch_one(book, link, key, asked).await?;
         let answer: FetchResponse<'_> = told(book, answer.decode())?;
-        let part = answer
-            .responses
-            .first()
-            .and_then(|topic| topic.partitions.first())
-            .ok_or(Broken)?;
+        let part = only_part(&answer)?;
         match ErrorCode::from_wire(part.error_code) {
             Some(ErrorCode::None) => {
                 let records = part.records.slices().flatten().copied().collect::<Vec<u8>>();

@@ -1,15 +1,16 @@
-//! Dice: SplitMix64, whose whole state is the seed a failing test prints.
+//! Dice: the generator of `base::random` with the throws a simulation asks for; its whole state is the seed a failing test prints.
 
+use crate::base::random;
 use std::ops::Range;
 
 /// A stream of numbers.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub(crate) struct Random(random::Random);
 
 impl Random {
     /// The stream of `seed`.
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(random::Random::of_state(seed))
     }
 
     /// The stream of `seed` for one purpose, unlike that of any other.
@@ -17,17 +18,12 @@ impl Random {
         let salt = purpose.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        let mut mixed = Self(seed ^ salt);
-        Self(mixed.next())
+        Self::new(Self::new(seed ^ salt).next())
     }
 
     /// The next number.
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     /// A number below `bound`.
