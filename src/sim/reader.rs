@@ -28,6 +28,9 @@ use crate::runtime::sim::{ProcessId, Random};
 /// Before a connection is tried again, or a partition that was refused.
 const RETRY_PAUSE: Duration = Duration::from_millis(25);
 
+/// Refusals in the reading of a whole log that a client would bear.
+const REFUSALS_MAX: u32 = 20;
+
 /// Most bytes a batch of ours unpacks to.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
@@ -134,10 +137,11 @@ impl Reader {
         }
         for position in &mut self.positions {
             let (topic, partition) = (position.topic, position.partition);
-            let goal = position
-                .goal
-                .get_or_insert_with(|| self.book.story(topic, partition, |story| Ok(story.floor().end())));
-            if position.next < *goal {
+            // A relaxed log may lose some of it yet, should what failed in the storm end the broker in the calm.
+            let end = self.book.story(topic, partition, |story| Ok(story.floor().end()));
+            let goal = position.goal.unwrap_or(end).min(end);
+            position.goal = Some(goal);
+            if position.next < goal {
                 return false;
             }
         }
@@ -531,6 +535,7 @@ pub(super) async fn read_whole(book: &Rc<Book>, link: &mut Link, key: (TopicKey,
     let plan = book.topic(key.0);
     let mut found = BTreeMap::new();
     let mut next = start;
+    let mut refused = 0;
     while next < end {
         let floor = book.story(key.0, key.1, |story| Ok(story.floor()));
         let asked = Asked {
@@ -559,6 +564,13 @@ pub(super) async fn read_whole(book: &Rc<Book>, link: &mut Link, key: (TopicKey,
             }
             Some(ErrorCode::KafkaStorageError) if skip_damage(book, key, next).is_some() => {
                 next = skip_damage(book, key, next).unwrap_or(end);
+            }
+            // The disk may fail while there are faults. In the calm nobody is refused for long: not while somebody else looks at the
+            // damage in front of it, or has the files.
+            Some(ErrorCode::KafkaStorageError) if book.phase() == Phase::Storm => return Err(Broken),
+            Some(ErrorCode::KafkaStorageError) if refused < REFUSALS_MAX => {
+                refused += 1;
+                executor::sleep(RETRY_PAUSE).await;
             }
             other => {
                 book.break_rule(

@@ -320,8 +320,12 @@ impl State {
         self.nodes.values().map(|node| node.cached.len() as u64).sum()
     }
 
+    /// What is reserved can be written, however full the disk is.
     pub(super) fn room_for(&mut self, more: usize) -> io::Result<()> {
-        if self.faults.room_bytes < PLENTY_BYTES && self.used() + more as u64 > self.faults.room_bytes {
+        if more > 0
+            && self.faults.room_bytes < PLENTY_BYTES
+            && self.used() + more as u64 > self.faults.room_bytes
+        {
             self.counters.faults += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
