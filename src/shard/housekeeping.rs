@@ -161,17 +161,26 @@ impl Shard {
             // The cleaner is at work here; there is another round.
             return;
         };
-        self.remove_below_start(partition).await;
-        loop {
-            let size = partition.log.borrow().size_bytes();
-            let over = |segment: &Segment| {
+        let to = {
+            let log = partition.log.borrow();
+            let mut size = log.size_bytes();
+            log.start_without(|segment| {
                 let left = size.saturating_sub(segment.chain.end());
-                too_old(segment) || (deletes && settings.retention_bytes.is_some_and(|keep| left >= keep))
-            };
-            let retired = partition.log.borrow_mut().retire_front(over);
-            let Some(retired) = retired else { return };
-            self.remove_segment(partition, &retired).await;
+                let over = too_old(segment)
+                    || (deletes && settings.retention_bytes.is_some_and(|keep| left >= keep));
+                size = left;
+                over
+            })
+        };
+        if to > partition.log.borrow().start() && self.move_start(partition, to).await.is_err() {
+            if self.check_going_on(partition).is_err() {
+                return;
+            }
+            // It could not be written down. A full disk is what retention is to end; after a crash now the log may start where it
+            // did.
+            partition.log.borrow_mut().start_at(to);
         }
+        self.remove_below_start(partition).await;
     }
 
     /// An empty active segment is all that is left of a log whose records expired: its index file keeps the leader epoch

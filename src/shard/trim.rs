@@ -1,4 +1,5 @@
-//! Moving the start of a log forward because a client says so (DeleteRecords), and the checkpoint file that remembers it.
+//! Moving the start of a log forward because a client says so (DeleteRecords) or retention does, and the checkpoint file that
+//! remembers it.
 //!
 //! **Promise.** When a trim is answered, no reader gets a record below the new start, now or after a crash: the checkpoint
 //! is durable before the start moves and before any file is removed. The start never passes the high watermark, and never
@@ -52,19 +53,25 @@ impl Shard {
         };
         self.durable_to(&partition, to).await?;
         if to > partition.log.borrow().start() {
-            let _writing = partition.checkpointing.acquire(1).await;
-            if partition.closed.get() {
-                return Err(TrimError::UnknownPartition);
-            }
-            self.write_checkpoint(&partition, to).await?;
-            partition.log.borrow_mut().start_at(to);
-            // Whoever waits behind a record that is gone now is to ask again.
-            partition.fire_watchers();
+            self.move_start(&partition, to).await?;
         }
         if let Some(_files) = partition.upkeep.try_acquire(1) {
             self.remove_below_start(&partition).await;
         }
         Ok(partition.log.borrow().start())
+    }
+
+    /// Moves the start of a log to `to`, for ever once this returns.
+    pub(crate) async fn move_start(&self, partition: &Partition, to: Offset) -> Result<(), TrimError> {
+        let _writing = partition.checkpointing.acquire(1).await;
+        if partition.closed.get() {
+            return Err(TrimError::UnknownPartition);
+        }
+        self.write_checkpoint(partition, to).await?;
+        partition.log.borrow_mut().start_at(to);
+        // Whoever waits behind a record that is gone now is to ask again.
+        partition.fire_watchers();
+        Ok(())
     }
 
     /// Waits until a relaxed log is durable up to `to`; a durable one is, as far as it is visible.

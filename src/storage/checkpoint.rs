@@ -1,7 +1,7 @@
 //! What a partition knows of its log that no frame says: where it starts, and how far it was cleaned.
 //!
-//! DeleteRecords moves a log's start into the middle of a segment; the file remembers it, and an answer leaves only after
-//! the file is durable. The cleaner notes how far it came and when the first tombstone may leave; losing that costs a
+//! DeleteRecords moves a log's start into the middle of a segment, retention behind one; the file remembers it, and is durable
+//! before anybody is told. The cleaner notes how far it came and when the first tombstone may leave; losing that costs a
 //! second cleaning and nothing else. A log that has neither needs no file.
 //!
 //! ```text

@@ -5,7 +5,7 @@
 //! topic whatever is appended.
 //!
 //! **Who drives it.** The owning shard, and nobody else. The methods come in three kinds: *commands* ([`Log::append`],
-//! [`Log::seal_active`], [`Log::retire_front`]), *actions to perform* ([`Log::next_action`], [`Log::next_sync`],
+//! [`Log::seal_active`], [`Log::retire_below_start`]), *actions to perform* ([`Log::next_action`], [`Log::next_sync`],
 //! [`Log::next_index`]) and *completions* ([`Log::attach`], [`Log::wrote`], [`Log::synced`], [`Log::index_written`]).
 //! After a command or a completion, ask for actions until there are none. What can be asked of a log is in `lookup`.
 //!
@@ -722,29 +722,6 @@ impl Log {
         if let Some(active) = self.segment_mut(written.base).filter(|s| s.is_empty()) {
             active.index_written = true;
         }
-    }
-
-    /// Removes the oldest segment if `expired` says so and it is not the last that records the log's end and epoch. A
-    /// successor without a durable record records them in its index file ([`active_summary`](Self::active_summary)) and nowhere else, so
-    /// that has to be written first.
-    #[must_use]
-    pub fn retire_front(&mut self, expired: impl FnOnce(&Segment) -> bool) -> Option<Retired> {
-        let recorded = self
-            .segments
-            .get(1)
-            .is_some_and(|next| next.on_disk && (self.durable > next.base || next.index_written));
-        let front = self.segments.front()?;
-        if !recorded || !front.sealed || !front.is_durable() || !expired(front) {
-            return None;
-        }
-        let front = self.segments.pop_front()?;
-        self.unindexed -= usize::from(front.wants_index());
-        self.start = self.start.max(front.end);
-        self.forget_before_start();
-        Some(Retired {
-            base: front.base,
-            capacity: front.capacity,
-        })
     }
 
     fn forget_before_start(&mut self) {

@@ -7,7 +7,7 @@
 
 use super::index::SegmentSummary;
 use super::layout::{CHECKPOINT_NAME, index_name, parse_segment_name, segment_name};
-use super::log::{Action, Appended, Durability, Log, LogConfig, ReadStart, SyncJob, WriteJob};
+use super::log::{Action, Appended, Durability, Log, LogConfig, ReadStart, Retired, SyncJob, WriteJob};
 use super::read::{ReadFormat, Walked, Want, gather};
 use crate::base::{LogId, Offset, PartitionId, Timestamp, TopicId};
 use crate::batch::{Compression, KafkaBatch, KafkaBatchBuilder, TimestampType, kafka};
@@ -260,4 +260,11 @@ pub(super) fn read(log: &Log, disk: &Disk, arena: &Arena, offset: Offset) -> (Wa
             (ended, out)
         }
     }
+}
+
+/// What retention does to the oldest segment, if it may go.
+pub(super) fn retire_front(log: &mut Log) -> Option<Retired> {
+    let front = log.segments().next()?.base;
+    log.start_at(log.start_without(|one| one.base == front));
+    log.retire_below_start()
 }

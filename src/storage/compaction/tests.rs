@@ -20,7 +20,7 @@ use crate::storage::layout::{
 use crate::storage::log::{Durability, Log, Retired};
 use crate::storage::recovery::{self, FrameVisitor};
 use crate::storage::segment::SEGMENT_BYTES_MIN;
-use crate::storage::testing::{Disk, Random, any_file, arena, config, log_id, read, settle};
+use crate::storage::testing::{self, Disk, Random, any_file, arena, config, log_id, read, settle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -230,7 +230,7 @@ impl Model {
     }
 
     fn retire(&mut self) {
-        if let Some(retired) = self.log.retire_front(|_| true) {
+        if let Some(retired) = testing::retire_front(&mut self.log) {
             self.disk.retire(retired.base);
         }
     }

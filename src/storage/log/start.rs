@@ -30,8 +30,8 @@ impl Log {
         true
     }
 
-    /// Moves the start forward to `start`; records below cannot be read any more. The checkpoint that says so must be
-    /// durable. Segments that hold nothing else are left for [`retire_below_start`](Self::retire_below_start).
+    /// Moves the start forward to `start`; records below cannot be read any more. The checkpoint that says so should be
+    /// durable, or a crash may take it back. Segments that hold nothing else are left for [`retire_below_start`](Self::retire_below_start).
     pub fn start_at(&mut self, start: Offset) {
         let start = start.min(self.next);
         if start > self.start {
@@ -40,12 +40,34 @@ impl Log {
         }
     }
 
-    /// Removes the oldest segment if all of it lies below the start, on the terms of
-    /// [`retire_front`](Self::retire_front).
+    /// Where the log would start without its oldest segments, as long as `expired` says so and they may go.
+    #[must_use]
+    pub fn start_without(&self, mut expired: impl FnMut(&Segment) -> bool) -> Offset {
+        let pairs = self.segments.iter().zip(self.segments.iter().skip(1));
+        let gone = pairs.take_while(|(one, next)| self.may_retire(one, next) && expired(one));
+        gone.last().map_or(self.start, |(one, _)| self.start.max(one.end))
+    }
+
+    /// Removes the oldest segment if all of it lies below the start and it may go.
     #[must_use]
     pub fn retire_below_start(&mut self) -> Option<Retired> {
-        let start = self.start;
-        self.retire_front(|segment: &Segment| segment.end <= start)
+        let (front, next) = (self.segments.front()?, self.segments.get(1)?);
+        if front.end > self.start || !self.may_retire(front, next) {
+            return None;
+        }
+        let front = self.segments.pop_front()?;
+        self.unindexed -= usize::from(front.wants_index());
+        Some(Retired {
+            base: front.base,
+            capacity: front.capacity,
+        })
+    }
+
+    /// Not the last that records the log's end and epoch: a successor without a durable record records them in its index file
+    /// ([`active_summary`](Self::active_summary)) and nowhere else, so that has to be written first.
+    fn may_retire(&self, one: &Segment, next: &Segment) -> bool {
+        let recorded = next.on_disk && (self.durable > next.base || next.index_written);
+        recorded && one.sealed && one.is_durable()
     }
 
     /// Everything below was cleaned.
@@ -65,5 +87,43 @@ impl Log {
     pub fn cleaned(&mut self, first_dirty: Offset, delete_horizon: Option<Timestamp>) {
         self.first_dirty = first_dirty;
         self.delete_horizon = delete_horizon;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::log::Durability;
+    use crate::storage::testing::{Disk, append, arena, batch, config, log_id, settle};
+
+    #[test]
+    fn segments_leave_from_the_front_once_the_start_is_behind_them() {
+        let (arena, mut disk) = (arena(), Disk::default());
+        let mut log = Log::empty(log_id(1), config(64 << 10, Durability::Durable));
+        for _ in 0..60 {
+            append(&mut log, &arena, &batch(1, 4000, 7, 0), 1);
+            settle(&mut log, &mut disk);
+        }
+        let bases: Vec<Offset> = log.segments().map(|one| one.base).collect();
+        assert!(bases.len() > 3, "{bases:?}");
+        let last = bases[bases.len() - 1];
+        assert_eq!(log.start_without(|_| false), Offset::ZERO);
+        assert_eq!(
+            log.start_without(|one| one.base == bases[1]),
+            Offset::ZERO,
+            "only from the front"
+        );
+        assert_eq!(log.start_without(|_| true), last, "never the active one");
+        assert!(log.retire_below_start().is_none(), "nothing moved the start yet");
+
+        log.start_at(log.start_without(|one| one.base < bases[2]));
+        assert_eq!(log.start(), bases[2]);
+        let gone = std::iter::from_fn(|| log.retire_below_start().map(|one| one.base));
+        assert_eq!(gone.collect::<Vec<_>>(), bases[..2]);
+        log.start_at(bases[2].plus(1));
+        assert!(
+            log.retire_below_start().is_none(),
+            "some of it is still to be read"
+        );
     }
 }

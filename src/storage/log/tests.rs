@@ -170,7 +170,7 @@ impl Model {
         {
             testing::index(&mut self.log, &mut self.disk, &summary);
         }
-        if let Some(retired) = self.log.retire_front(|_| true) {
+        if let Some(retired) = testing::retire_front(&mut self.log) {
             self.disk.retire(retired.base);
             let start = self.log.start();
             self.expected.retain(|batch| batch.end > start);
@@ -615,16 +615,19 @@ fn a_log_reduced_to_an_empty_segment_remembers_how_far_it_came() {
     log.roll_active(Vec::new);
     let attach = log.next_action();
     assert!(matches!(attach, Some(Action::Attach { .. })));
-    assert!(log.retire_front(|_| true).is_none(), "the successor has no file");
+    assert!(
+        testing::retire_front(&mut log).is_none(),
+        "the successor has no file"
+    );
     disk.attach(Offset::new(3), SEGMENT_BYTES_MIN);
     log.attach(Offset::new(3), any_file());
     assert!(
-        log.retire_front(|_| true).is_none(),
+        testing::retire_front(&mut log).is_none(),
         "only the old segment says which epoch it was"
     );
     let summary = log.active_summary(Vec::new()).unwrap();
     testing::index(&mut log, &mut disk, &summary);
-    let retired = log.retire_front(|_| true).unwrap();
+    let retired = testing::retire_front(&mut log).unwrap();
     disk.retire(retired.base);
     let directory = tempfile::tempdir_in("target").unwrap();
     disk.store(directory.path());

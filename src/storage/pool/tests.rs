@@ -8,7 +8,7 @@ use crate::storage::log::{Action, Durability, Log};
 use crate::storage::read::{ReadFormat, Walked, Want, gather};
 use crate::storage::recovery;
 use crate::storage::segment::SEGMENT_BYTES_MIN;
-use crate::storage::testing::{append, batch, config, log_id};
+use crate::storage::testing::{self, append, batch, config, log_id};
 use std::future::Future;
 
 const NOW: i64 = 1_700_000_000_000;
@@ -180,7 +180,7 @@ async fn round_trip(pool: Pool, disk: DiskRing, arena: Arena, data: DataDir, syn
         driver.run().await;
         let mut retired = 0;
         loop {
-            let front = driver.log.borrow_mut().retire_front(|_| true);
+            let front = testing::retire_front(&mut driver.log.borrow_mut());
             let Some(front) = front else { break };
             let path = directory.join(segment_name(front.base));
             pool.recycle(&path, front.capacity).await.unwrap();

@@ -8,7 +8,7 @@ use crate::runtime::buffer::Arena;
 use crate::storage::log::{Durability, ReadStart};
 use crate::storage::read::Walked;
 use crate::storage::segment::SEGMENT_BYTES_MIN;
-use crate::storage::testing::{Disk, append, arena, batch, config, index, log_id, read, settle};
+use crate::storage::testing::{self, Disk, append, arena, batch, config, index, log_id, read, settle};
 use expect_test::expect;
 use std::fmt::Write as _;
 
@@ -498,8 +498,43 @@ fn damage_is_found_again_at_every_start_and_leaves_when_retention_does() {
         assert_eq!(bench.log.damaged(), damage);
         bench.describe();
     }
-    assert!(bench.log.retire_front(|_| true).is_some());
+    assert!(testing::retire_front(&mut bench.log).is_some());
     assert_eq!(bench.log.damaged(), []);
+}
+
+/// Frames that left in one write say nothing of each other; the marker of a clean stop does.
+#[test]
+fn damage_in_the_last_write_is_none_of_a_torn_tail_after_a_clean_stop() {
+    let mut bench = Bench::standard();
+    for fill in [77, 78] {
+        let (_, stored) = append(&mut bench.log, &bench.arena, &batch(1, 66, fill, NOW), NOW);
+        bench.stored.push(stored);
+    }
+    settle(&mut bench.log, &mut bench.disk);
+    let clean = bench.stop_cleanly();
+    flip(bench.bytes(0), (FRAMES * FRAME + 20) * 8);
+    let damage = Offset::new(5)..Offset::new(6);
+    assert!(bench.log.mark_damaged(damage.clone()), "as a reader would");
+    let marked = bench.clean_end();
+    assert!(marked.damaged);
+    for clean in [marked, clean] {
+        bench.disk.indexes.clear();
+        bench.open(Some(clean));
+        assert_eq!(bench.log.damaged(), std::slice::from_ref(&damage));
+        assert!(bench.describe().starts_with("[0, 7)"), "{}", bench.describe());
+    }
+    // The very last one, too. What is appended next takes an offset of its own.
+    flip(bench.bytes(0), ((FRAMES + 1) * FRAME + 20) * 8);
+    let last = bench.clean_end();
+    bench.open(Some(last));
+    assert_eq!(bench.log.damaged(), [Offset::new(5)..Offset::new(7)]);
+    bench.add(1);
+    bench.open(None);
+    assert!(
+        bench.describe().starts_with("[0, 8) epoch 3 damaged [5..7]"),
+        "{}",
+        bench.describe()
+    );
 }
 
 #[test]
@@ -531,7 +566,7 @@ fn producers_are_restored_from_the_newest_index_and_fed_the_frames_behind_it() {
     bench.open_with(None, &mut calls);
     assert_eq!(calls.0, ["restore [55]", "frame 5", "frame 6"]);
     // The note of that start carries the state at the segment's base, so the older segment may go.
-    assert!(bench.log.retire_front(|_| true).is_some());
+    assert!(testing::retire_front(&mut bench.log).is_some());
     bench.disk.retire(Offset::ZERO);
     let mut calls = Calls::default();
     bench.open_with(None, &mut calls);
