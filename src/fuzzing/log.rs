@@ -46,6 +46,7 @@ pub fn frame_scan(data: &[u8]) {
         base,
         epoch: LeaderEpoch::new(input.byte().into()),
         limit: (limit != 0).then(|| base.plus(limit)),
+        durable: Offset::ZERO,
         index_interval_bytes: INDEX_INTERVAL_BYTES,
     };
     let mut bytes = input.rest().to_vec();
@@ -346,6 +347,7 @@ pub(super) const fn expect(base: Offset) -> Expect {
         base,
         epoch: LeaderEpoch::ZERO,
         limit: None,
+        durable: Offset::ZERO,
         index_interval_bytes: INDEX_INTERVAL_BYTES,
     }
 }

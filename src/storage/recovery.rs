@@ -189,6 +189,7 @@ fn open_segments(
         found: &found,
         id,
         config,
+        clean_end: clean.map(|clean| clean.end),
         visitor,
         report: Report::default(),
     }
@@ -290,6 +291,8 @@ struct Scanner<'a> {
     found: &'a [Found],
     id: LogId,
     config: LogConfig,
+    /// Where the log ended at a clean stop.
+    clean_end: Option<Offset>,
     visitor: &'a mut dyn FrameVisitor,
     report: Report,
 }
@@ -325,7 +328,9 @@ impl Scanner<'_> {
                 self.visitor.restore(&index.producers);
             }
             producers_at_base = self.visitor.snapshot();
-            let (file, scan) = self.scan(segment, epoch, next_base)?;
+            let proofs = [hint.map(|index| index.end), self.clean_end];
+            let durable = proofs.into_iter().flatten().max().unwrap_or_default();
+            let (file, scan) = self.scan(segment, epoch, next_base, durable)?;
             epoch = scan.epoch;
             epoch_seen = epoch_seen.max(scan.epoch_seen);
             let damaged = !scan.damaged.is_empty();
@@ -397,6 +402,7 @@ impl Scanner<'_> {
         segment: &Found,
         epoch: LeaderEpoch,
         limit: Option<Offset>,
+        durable: Offset,
     ) -> Result<(DirectFile, Scan), Error> {
         let file = DirectFile::open(&segment.path, Access::ReadWrite)?;
         file.file
@@ -407,6 +413,7 @@ impl Scanner<'_> {
             base: segment.base,
             epoch,
             limit,
+            durable,
             index_interval_bytes: self.config.index_interval_bytes,
         };
         let visitor = &mut self.visitor;

@@ -11,7 +11,8 @@
 //! frames. The search behind a failing frame looks at every 16-byte step up to the end of the file: slower than guessing, but
 //! only an unclean start pays it, and a guess could cut acknowledged data.
 //!
-//! **What cannot be told:** damage inside the very last write, after which nothing was written, looks like a torn tail.
+//! **What cannot be told:** damage inside the very last write, after which nothing was written and no clean stop told where the
+//! log ends, looks like a torn tail.
 
 use super::index::SegmentIndex;
 use super::segment::note_in_index;
@@ -68,6 +69,8 @@ pub struct Expect {
     /// Where the next segment begins, if there is one. The log was durable up to there, and frames beyond are left over from
     /// before a crash cut them off.
     pub limit: Option<Offset>,
+    /// The log was durable up to here at least, whatever its frames say: an index file or a clean stop does.
+    pub durable: Offset,
     /// Log bytes per index entry.
     pub index_interval_bytes: u64,
 }
@@ -123,7 +126,7 @@ pub fn scan(
         damaged: Vec::new(),
         frames: 0,
     };
-    let proven_end = expect.limit.unwrap_or(expect.base);
+    let proven_end = expect.limit.unwrap_or(expect.durable).max(expect.base);
     let mut position = 0;
     loop {
         let next = Next {

@@ -156,6 +156,7 @@ pub(super) fn check_log(
             base: segment.base,
             epoch,
             limit: next_base,
+            durable: Offset::ZERO,
             index_interval_bytes: INDEX_INTERVAL_BYTES,
         };
         epoch = check_segment(&log.name, segment, expect, &mut before, findings)?;

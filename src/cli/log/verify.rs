@@ -189,23 +189,19 @@ fn verify(log: &LogFiles, ends: &HashMap<LogId, CleanEnd>) -> Result<Found, CliE
         let next_base = log.segments.get(at + 1).map(|next| next.base);
         let index = read_index(&segment.index_path()).map_err(CliError::failed)?;
         let index = index.filter(|index| index.log == id && index.base == segment.base);
-        let mut expect = Expect {
-            log: id,
-            base: segment.base,
-            epoch,
-            limit: next_base,
-            index_interval_bytes: INDEX_INTERVAL_BYTES,
-        };
-        let (mut scan, mut records) = counted(&file, expect).map_err(broken)?;
         let proofs = [
             index.as_ref().map(|index| index.end),
             ends.get(&id).map(|clean| clean.end),
         ];
-        let proven_end = proofs.into_iter().flatten().max();
-        if next_base.is_none() && proven_end.is_some_and(|proven| scan.end < proven) {
-            expect.limit = proven_end;
-            (scan, records) = counted(&file, expect).map_err(broken)?;
-        }
+        let expect = Expect {
+            log: id,
+            base: segment.base,
+            epoch,
+            limit: next_base,
+            durable: proofs.into_iter().flatten().max().unwrap_or_default(),
+            index_interval_bytes: INDEX_INTERVAL_BYTES,
+        };
+        let (scan, records) = counted(&file, expect).map_err(broken)?;
         epoch = scan.epoch;
         found.frames += scan.frames;
         found.records += records;

@@ -152,6 +152,7 @@ fn scanned_end(path: &Path, log: LogId, base: Offset) -> Result<Offset, Error> {
         base,
         epoch: LeaderEpoch::ZERO,
         limit: None,
+        durable: Offset::ZERO,
         index_interval_bytes: u64::MAX,
     };
     let found = scan(&file, expect, &mut |_, _| {}).map_err(Error::io("read", path))?;
