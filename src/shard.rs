@@ -14,6 +14,7 @@ pub(crate) mod audit;
 mod calendar;
 mod cleaner;
 pub mod coordinator;
+mod damage;
 mod housekeeping;
 pub mod inspect;
 mod mailbox;

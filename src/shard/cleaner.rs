@@ -61,8 +61,10 @@ pub struct CleanerConfig {
 pub(crate) enum Abandoned {
     /// The partition closed, the shard stops, or the log changed underneath; a later round sees.
     Later,
-    /// Bytes did not pass their checks, or could not be read.
+    /// Bytes did not pass their checks.
     Unreadable,
+    /// The device could not read.
+    Failed,
 }
 
 pub(crate) fn start(shard: &Rc<Shard>) {
@@ -85,7 +87,7 @@ impl Shard {
                     let took = u64::try_from(clock::now().since(begun).as_millis()).unwrap_or(u64::MAX);
                     self.probe.compaction_last_ms.set(took);
                 }
-                Err(Abandoned::Unreadable) => {
+                Err(Abandoned::Unreadable | Abandoned::Failed) => {
                     tracing::error!(log = %partition.id, "cannot read what is to be compacted; it is left alone until the next start");
                     partition.uncleanable.set(true);
                 }

@@ -4,6 +4,7 @@
 //! live across an `await`.
 
 use super::calendar::Sightings;
+use super::damage::Seen;
 use crate::base::{LogId, Offset};
 use crate::batch::{BatchHeader, Contents, ProducerInfo};
 use crate::broker::producer_state::{Placement, ProducerStamp, ProducerTable};
@@ -51,7 +52,9 @@ pub(crate) struct Partition {
     pub(crate) syncing: Cell<bool>,
     /// The cleaner met something it cannot read here.
     pub(crate) uncleanable: Cell<bool>,
-    /// Held by who removes or replaces files of sealed segments.
+    /// The last look of a reader at what it could not read that changed nothing: where, and at what.
+    pub(crate) vain_look: Cell<Option<(Offset, Seen)>>,
+    /// Held by who removes or replaces files of sealed segments, or marks them as damaged.
     pub(crate) upkeep: Budget,
     /// Held by who writes the checkpoint file.
     pub(crate) checkpointing: Budget,
@@ -125,6 +128,7 @@ impl Partition {
             dirty_records: Cell::new(0),
             syncing: Cell::new(false),
             uncleanable: Cell::new(false),
+            vain_look: Cell::new(None),
             upkeep: Budget::new(1),
             checkpointing: Budget::new(1),
             trace: Trace::default(),

@@ -171,6 +171,7 @@ impl Shard {
         let mut out = Vec::new();
         let max_bytes = want.max_bytes;
         let mut next = want.offset;
+        let mut examined = None;
         loop {
             let (end, cold) = {
                 let log = partition.log.borrow();
@@ -201,11 +202,13 @@ impl Shard {
                             edition,
                             from,
                             written,
+                            durable: log.durable(),
                         }),
                     ),
                     Err(error) => return settle_error(error, out, next),
                 }
             };
+            let mut segment = None;
             let (walked, reached) = match cold {
                 None => end,
                 Some(cold) => {
@@ -215,6 +218,7 @@ impl Shard {
                         ..want
                     };
                     let (base, edition) = (cold.base, cold.edition);
+                    segment = Some(base);
                     let read = self.read_cold(partition, cold, want, &mut out).await;
                     let failed = matches!(read, Err(_) | Ok((Walked::Corrupt { .. }, _)));
                     if failed && partition.log.borrow().edition(base) != Some(edition) {
@@ -228,6 +232,14 @@ impl Shard {
             if let Walked::Corrupt { offset } = walked {
                 count(&self.probe.damaged_reads, 1);
                 tracing::error!(log = %partition.id, %offset, "bytes on disk do not pass their checks; refusing to serve them");
+                // What is sound behind it, and in front of it, can be read once it is known how far it goes.
+                if let Some(base) = segment
+                    && examined.replace(offset) != Some(offset)
+                    && self.examine(partition, base, offset).await
+                {
+                    next = reached;
+                    continue;
+                }
                 let damaged = ReadError::Damaged {
                     log: partition.id,
                     offset,
@@ -263,7 +275,7 @@ impl Shard {
         let mut need = BLOCK_BYTES.min(crate::batch::HEADER_BYTES);
         loop {
             let Some(chain) = self.window(partition, &cold, from.position, need).await? else {
-                return Ok((Walked::Done, want.offset));
+                return Ok((cold.ended(from.offset), want.offset));
             };
             let (walked, reached) = gather(&chain, partition.id, from, want, out);
             let Walked::Needs {
@@ -275,8 +287,8 @@ impl Shard {
                 return Ok((walked, reached));
             };
             if position == from.position && len <= need && reached == want.offset {
-                // The window held what was asked and still the frame does not fit: it is not all on disk yet.
-                return Ok((Walked::Done, reached));
+                // The window held what was asked and still the frame does not fit.
+                return Ok((cold.ended(offset), reached));
             }
             if reached > want.offset {
                 partition.remember(Cursor {
@@ -428,6 +440,19 @@ struct Cold {
     edition: Edition,
     from: WalkStart,
     written: u64,
+    durable: Offset,
+}
+
+impl Cold {
+    /// How a walk ends that needs more than is written at the frame of `offset`. A relaxed log may show what is still to be
+    /// written; what is durable must be there.
+    fn ended(&self, offset: Offset) -> Walked {
+        if offset < self.durable {
+            Walked::Corrupt { offset }
+        } else {
+            Walked::Done
+        }
+    }
 }
 
 /// Records already gathered are good even if what follows is not.

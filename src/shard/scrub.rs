@@ -4,11 +4,8 @@
 //! frame is there, is this log's and in its place, and passes its checksums. Passes begin [`ScrubConfig::interval`] apart,
 //! the first so long after the start; with none set there is no task.
 //!
-//! **What is found.** The range from the first bad frame to the next sound one is marked damaged, as recovery would mark it: readers
-//! are refused there before a byte is served, compaction steps over the segment, the clean-stop marker says so, and the
-//! index file goes, which would let the next start skip the scan that finds the damage again. It is logged once, as an
-//! error, and counted. Only what is bad twice is damaged: the device is asked again first. A read that fails is the device's
-//! word, not rot: it is logged, and the segment is left for the next pass.
+//! **What is found** is marked (`super::damage`), logged once and counted. A read that fails is the device's word, not rot: it is
+//! logged, and the segment is left for the next pass.
 //!
 //! **Never in the way.** One window at a time ([`FrameReader`]), paid for at [`ScrubConfig::bytes_per_second`]; buffers are
 //! those of cold reads and what is read does not stay in their cache. It looks at each segment as the log has it at that
@@ -21,9 +18,6 @@ use super::partition::Partition;
 use super::{Shard, count};
 use crate::base::{LogId, Offset};
 use crate::runtime::executor;
-use crate::storage::layout::index_name;
-use crate::storage::log::Edition;
-use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -51,13 +45,6 @@ pub(crate) fn start(shard: &Rc<Shard>) {
     });
 }
 
-/// A segment to read.
-#[derive(Clone, Copy, Debug)]
-struct Sealed {
-    base: Offset,
-    edition: Edition,
-}
-
 impl Shard {
     /// One pass. It ends early only when the shard stops.
     async fn scrub_all(self: &Rc<Self>) -> Result<(), Abandoned> {
@@ -71,9 +58,9 @@ impl Shard {
                 continue;
             };
             let mut from = Offset::ZERO;
-            while let Some(sealed) = next_sealed(&partition, from) {
-                from = sealed.base.plus(1);
-                if self.scrub_segment(&partition, sealed).await.is_err() && self.stopping.get() {
+            while let Some(base) = next_sealed(&partition, from) {
+                from = base.plus(1);
+                if self.scrub_segment(&partition, base).await.is_err() && self.stopping.get() {
                     return Err(Abandoned::Later);
                 }
             }
@@ -86,74 +73,31 @@ impl Shard {
     async fn scrub_segment(
         self: &Rc<Self>,
         partition: &Rc<Partition>,
-        sealed: Sealed,
+        base: Offset,
     ) -> Result<(), Abandoned> {
-        let mut reader =
-            FrameReader::open(Purpose::Scrub, self, partition, sealed.base, Offset::ZERO).await?;
+        let mut reader = FrameReader::open(Purpose::Scrub, self, partition, base, Offset::ZERO).await?;
         loop {
             match reader.next().await {
                 Ok(Some(_)) => {}
                 Ok(None) => return Ok(()),
-                Err(Abandoned::Later) => return Err(Abandoned::Later),
                 Err(Abandoned::Unreadable) => {
-                    reader.forget();
-                    if reader.next().await.is_ok() {
-                        tracing::warn!(log = %partition.id, offset = %reader.offset(), "a second reading of a segment was sound");
+                    let Some(damage) = reader.past_damage().await? else {
                         continue;
+                    };
+                    // Compaction relies on the segments of its group staying as they were when it began.
+                    let _files = partition.upkeep.acquire(1).await;
+                    if self.found_damage(partition, damage, "the scrub").await? {
+                        count(&self.probe.scrub_damaged, 1);
                     }
-                    let start = reader.offset();
-                    let end = reader.skip_unreadable().await?;
-                    let sound = reader.position();
-                    self.found_damage(partition, sealed, start..end, sound).await?;
                 }
+                Err(abandoned) => return Err(abandoned),
             }
         }
-    }
-
-    /// Makes readers, compaction and the next start know, unless they do. The frame behind the damage is at `sound`.
-    async fn found_damage(
-        &self,
-        partition: &Partition,
-        sealed: Sealed,
-        range: Range<Offset>,
-        sound: u64,
-    ) -> Result<(), Abandoned> {
-        // Compaction relies on the segments of its group staying as they were when it began.
-        let _files = partition.upkeep.acquire(1).await;
-        self.check_going_on(partition)?;
-        // Positions mean nothing in a segment that took the place of the one that was opened.
-        if partition.log.borrow().edition(sealed.base) != Some(sealed.edition) {
-            return Err(Abandoned::Later);
-        }
-        if !partition.log.borrow_mut().mark_damaged(range.clone()) {
-            return Ok(());
-        }
-        // A reader behind the damage must find a place to start there.
-        partition
-            .log
-            .borrow_mut()
-            .note_sound(sealed.base, range.end, sound);
-        count(&self.probe.scrub_damaged, 1);
-        let topic = partition.topic.borrow().name.clone();
-        tracing::error!(
-            topic = %topic, partition = %partition.id.partition, offset = %range.start, to = %range.end,
-            "the scrub found acknowledged records damaged on disk; this range is refused, the rest is served"
-        );
-        let index = partition.directory.join(index_name(sealed.base));
-        let removed = match self.disk.unlink(&index).await {
-            Ok(()) => self.disk.sync_directory(&partition.directory).await,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = removed {
-            tracing::warn!(%error, log = %partition.id, "a damaged segment keeps its index: the next start may not see the damage, the next pass will");
-        }
-        Ok(())
     }
 }
 
 /// The first segment at or after `from` that the writer is done with.
-fn next_sealed(partition: &Partition, from: Offset) -> Option<Sealed> {
+fn next_sealed(partition: &Partition, from: Offset) -> Option<Offset> {
     let log = partition.log.borrow();
     let start = log.start();
     log.segments()
@@ -161,11 +105,9 @@ fn next_sealed(partition: &Partition, from: Offset) -> Option<Sealed> {
             segment.base >= from
                 && segment.end > start
                 && !segment.is_empty()
+                && segment.is_durable()
                 // One whose index is still to be written would get it behind our back.
                 && (segment.is_settled() || (segment.sealed && segment.damaged))
         })
-        .map(|segment| Sealed {
-            base: segment.base,
-            edition: segment.edition,
-        })
+        .map(|segment| segment.base)
 }

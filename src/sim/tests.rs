@@ -9,13 +9,22 @@ use super::nemesis::Kind;
 use super::scenario::{Failure, Outcome, Profile, Wish, run, run_and_explain};
 
 /// Seeds that broke something once, with the profile that did.
-const REGRESSIONS: [(u64, Profile); 3] = [
+const REGRESSIONS: [(u64, Profile); 8] = [
     // A failed write of the cleaner left a hole in its file, which the simulated disk did not know how to have.
     (10_012, Profile::Small),
     // A start trusted a checkpoint whose name a crash had left in the cache; when the power went, the log began earlier again.
     (1_000_091, Profile::Small),
     // What the scrub found damaged hid sound records behind it, up to the next entry of the index.
     (22, Profile::Rot),
+    // A reader that met a rotten header was refused what is sound behind it, up to the next entry of the index.
+    (30_033, Profile::Rot),
+    // The same in the active segment; and where the damage itself lies below the start.
+    (30_301, Profile::Rot),
+    (30_329, Profile::Rot),
+    // Behind a rotten header in the last block a reader got nothing, and no error, for ever.
+    (32_268, Profile::Rot),
+    // Retention moved the start before anything durable said so, and a power cut took it back.
+    (30_495, Profile::Rot),
 ];
 
 /// Seeds of an ordinary test run.

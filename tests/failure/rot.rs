@@ -12,17 +12,27 @@ const VALUE: usize = 4000;
 /// A place inside the records of the first segment, far from its first and last frame.
 const ROTTEN_BYTE: u64 = 20_000;
 
-fn flip_a_bit(segment: &Path) {
+fn flip_a_bit(segment: &Path, position: u64) {
     let file = File::options()
         .read(true)
         .write(true)
         .open(segment)
         .expect("a segment");
     let mut byte = [0];
-    file.read_exact_at(&mut byte, ROTTEN_BYTE).expect("a byte of it");
+    file.read_exact_at(&mut byte, position).expect("a byte of it");
     byte[0] ^= 0x10;
-    file.write_all_at(&byte, ROTTEN_BYTE).expect("the byte goes back");
+    file.write_all_at(&byte, position).expect("the byte goes back");
     file.sync_all().expect("it is on the disk");
+}
+
+/// Where the frames of a segment begin, as far as they begin with what the first one begins with.
+fn frames(segment: &Path) -> Vec<u64> {
+    let bytes = std::fs::read(segment).expect("a segment");
+    let alike = |at: &usize| bytes[*at..].starts_with(&bytes[..4]);
+    let positions = (0..bytes.len()).step_by(16).filter(alike);
+    positions
+        .map(|at| u64::try_from(at).expect("a small file"))
+        .collect()
 }
 
 /// A counter of all shards.
@@ -64,7 +74,10 @@ fn the_scrub_finds_a_turned_bit_before_any_reader_and_no_start_forgets_it() {
         }
     }
     assert!(broker.terminate().success());
-    flip_a_bit(&broker.data_dir().join("topics/rots/0/00000000000000000000.log"));
+    flip_a_bit(
+        &broker.data_dir().join("topics/rots/0/00000000000000000000.log"),
+        ROTTEN_BYTE,
+    );
 
     broker.reconfigure(|options| {
         options.settings = ["scrub.interval=100ms", "scrub.bytes_per_second=-1"]
@@ -116,4 +129,46 @@ fn the_scrub_finds_a_turned_bit_before_any_reader_and_no_start_forgets_it() {
         ledger.check(&mut client);
     }
     assert!(broker.terminate().success());
+}
+
+/// Of many frames between two entries of the index one loses its header, and with it the way to those behind it. The first
+/// reader is refused that frame and no other, and so is everybody after it.
+#[test]
+fn a_reader_who_meets_damage_first_loses_no_sound_record_behind_it() {
+    let options = Options::new(2, Advertise::Single).set("scrub.interval=0s");
+    let mut broker = Broker::start(options);
+    let mut client = Client::connect(broker.kafka());
+    let mut ledger = Ledger::default();
+    for (topic, segment_bytes) in [("sealed", "16384"), ("active", "1048576")] {
+        client.create(topic, 1, &[("segment.bytes", segment_bytes)]);
+        for _ in 0..RECORDS {
+            ledger.produce(&mut client, topic, 0, 200);
+        }
+    }
+    assert!(broker.terminate().success());
+    // Of the active segment the last but one, behind which a way to the end of the file leads over nothing.
+    let spoilt = [("sealed", 12), ("active", 98)];
+    for (topic, spoilt) in spoilt {
+        let segment = broker
+            .data_dir()
+            .join(format!("topics/{topic}/0/00000000000000000000.log"));
+        let header = frames(&segment)[spoilt];
+        flip_a_bit(&segment, header + 20);
+    }
+    for start in ["after a clean stop", "after another", "after a kill"] {
+        broker.spawn();
+        broker.wait_ready();
+        let mut client = Client::connect(broker.kafka());
+        for (topic, spoilt) in spoilt {
+            let spoilt = i64::try_from(spoilt).expect("a small number");
+            assert_eq!(refused(&mut client, topic), [spoilt], "{topic}, {start}");
+        }
+        assert_eq!(metric(&broker, "corelog_damaged_partitions"), 2, "{start}");
+        assert_eq!(metric(&broker, "corelog_scrub_bytes_total"), 0);
+        if start == "after another" {
+            broker.kill();
+        } else {
+            assert!(broker.terminate().success());
+        }
+    }
 }

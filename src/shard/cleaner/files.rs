@@ -7,6 +7,7 @@ use crate::runtime::buffer::{SLAB_BYTES, align_down, align_up};
 use crate::runtime::clock::{self, Mono};
 use crate::runtime::disk::{File, OpenMode, WriteSync};
 use crate::runtime::executor;
+use crate::shard::damage::{Damage, Seen};
 use crate::shard::partition::Partition;
 use crate::shard::{Shard, count};
 use crate::storage::chain::Chain;
@@ -75,6 +76,8 @@ pub(crate) enum Purpose {
     Compaction,
     /// The scrub's.
     Scrub,
+    /// A reader's who met something that does not pass its checks, and waits.
+    Examination,
 }
 
 impl Purpose {
@@ -91,6 +94,7 @@ impl Purpose {
                 let rate = shard.scrub.bytes_per_second;
                 shard.scrub_pace.pay_all(bytes, rate, going_on).await;
             }
+            Self::Examination => executor::yield_now().await,
         }
     }
 }
@@ -101,10 +105,8 @@ pub(crate) struct FrameReader {
     shard: Rc<Shard>,
     partition: Rc<Partition>,
     log: LogId,
+    seen: Seen,
     file: File,
-    /// Bytes at and after this position are not frames.
-    written: u64,
-    end: Offset,
     position: u64,
     next: Offset,
     window: Chain,
@@ -121,13 +123,13 @@ impl FrameReader {
         from: Offset,
     ) -> Result<Self, Abandoned> {
         shard.check_going_on(partition)?;
-        let (written, end, at, position, file) = {
+        let (at, position, file, seen) = {
             let log = partition.log.borrow();
             let segment = log.segments().find(|segment| segment.base == base);
             let segment = segment.ok_or(Abandoned::Later)?;
             let relative = from.get().saturating_sub(base.get());
             let (at, position) = segment.index.floor(u32::try_from(relative).unwrap_or(u32::MAX));
-            (segment.written, segment.end, at, position, segment.file.clone())
+            (at, position, segment.file.clone(), Seen::of(segment))
         };
         let file = match file {
             Some(file) => file,
@@ -143,9 +145,8 @@ impl FrameReader {
             shard: Rc::clone(shard),
             partition: Rc::clone(partition),
             log: partition.id,
+            seen,
             file,
-            written,
-            end,
             position: position.into(),
             next: base.plus(at.into()),
             window: Chain::at(0),
@@ -155,7 +156,7 @@ impl FrameReader {
 
     /// The next frame, its payload checked; `None` behind the last.
     pub(crate) async fn next(&mut self) -> Result<Option<(BatchHeader, Vec<u8>)>, Abandoned> {
-        if self.next >= self.end {
+        if self.next >= self.seen.end {
             return Ok(None);
         }
         let at = self.position;
@@ -170,9 +171,26 @@ impl FrameReader {
         frame.map(Some)
     }
 
-    /// Forgets what was read, so that the device is asked again.
-    pub(crate) fn forget(&mut self) {
+    /// After [`next`](Self::next) met something unreadable: asks the device again, and if that does not help goes behind what is
+    /// bad. `None` when the second reading is sound; [`next`](Self::next) goes on behind it either way.
+    pub(crate) async fn past_damage(&mut self) -> Result<Option<Damage>, Abandoned> {
         self.window = Chain::at(0);
+        match self.next().await {
+            Ok(_) => {
+                let (log, offset) = (self.log, self.next);
+                tracing::warn!(%log, %offset, "a second reading of a segment was sound");
+                return Ok(None);
+            }
+            Err(Abandoned::Unreadable) => {}
+            Err(abandoned) => return Err(abandoned),
+        }
+        let start = self.next;
+        let sound = self.skip_unreadable().await?;
+        Ok(Some(Damage {
+            offsets: start..self.next,
+            sound,
+            seen: self.seen,
+        }))
     }
 
     async fn frame(&mut self) -> Result<(BatchHeader, Vec<u8>), Abandoned> {
@@ -183,22 +201,17 @@ impl FrameReader {
         }
     }
 
-    /// Where [`next`](Self::next) reads next.
-    pub(crate) const fn position(&self) -> u64 {
-        self.position
-    }
-
     /// The offset that [`next`](Self::next) reads next, or could not read.
     pub(crate) const fn offset(&self) -> Offset {
         self.next
     }
 
-    /// After [`next`](Self::next) met something unreadable: goes to the next sound frame of the segment, as recovery would, and
-    /// gives its offset; the segment's end when there is none.
-    pub(crate) async fn skip_unreadable(&mut self) -> Result<Offset, Abandoned> {
+    /// Goes to the next sound frame of the segment, as recovery would, and gives its position; to the segment's end when there is
+    /// none.
+    async fn skip_unreadable(&mut self) -> Result<Option<u64>, Abandoned> {
         let step = FRAME_ALIGN as u64;
         let mut at = (self.position + 1).next_multiple_of(step);
-        while at + HEADER_BYTES as u64 <= self.written {
+        while at + HEADER_BYTES as u64 <= self.seen.written {
             self.position = at;
             self.hold(HEADER_BYTES).await?;
             let mut bytes = [0; HEADER_BYTES];
@@ -206,20 +219,20 @@ impl FrameReader {
             let header = BatchHeader::decode(&bytes).ok().filter(|header| {
                 held && header.log == self.log
                     && header.base_offset > self.next
-                    && header.end_offset() <= self.end
+                    && header.end_offset() <= self.seen.end
             });
             if let Some(header) = header
-                && at + header.frame_len() as u64 <= self.written
+                && at + header.frame_len() as u64 <= self.seen.written
                 && self.payload(&header).await?.is_some()
             {
                 self.next = header.base_offset;
-                return Ok(self.next);
+                return Ok(Some(at));
             }
             self.give_way(FRAME_ALIGN).await;
             at += step;
         }
-        self.next = self.end;
-        Ok(self.end)
+        self.next = self.seen.end;
+        Ok(None)
     }
 
     /// The payload of the frame at the position; `None` when it does not pass its checks.
@@ -263,9 +276,8 @@ impl FrameReader {
 
     /// Bytes that are not what they should be: damage, or the file is another's by now.
     fn unreadable(&self) -> Abandoned {
-        let log = self.partition.log.borrow();
-        let there = log.segments().any(|segment| segment.end == self.end);
-        if there {
+        let there = self.partition.log.borrow().edition(self.seen.base);
+        if there == Some(self.seen.edition) {
             Abandoned::Unreadable
         } else {
             Abandoned::Later
@@ -278,12 +290,12 @@ impl FrameReader {
             return Ok(());
         }
         self.shard.check_going_on(&self.partition)?;
-        if self.position + len as u64 > self.written {
+        if self.position + len as u64 > self.seen.written {
             return Err(self.unreadable());
         }
         let start = align_down(self.position);
         let need = align_up(self.position + len as u64) - start;
-        let end = (start + need.max(WINDOW_BYTES as u64)).min(align_up(self.written));
+        let end = (start + need.max(WINDOW_BYTES as u64)).min(align_up(self.seen.written));
         let bytes = usize::try_from(end - start).map_err(|_| Abandoned::Unreadable)?;
         // The old window goes first: a window's worth of memory is all there is.
         self.window = Chain::at(start);
@@ -291,7 +303,7 @@ impl FrameReader {
         let read = self.shard.disk.read(&self.file, start, pieces).await;
         let read = read.map_err(|error| {
             tracing::error!(%error, log = %self.log, purpose = ?self.purpose, "cannot read a segment in the background");
-            Abandoned::Unreadable
+            Abandoned::Failed
         })?;
         self.window = Chain::of_read(start, chunks, read);
         self.purpose.pay(&self.shard, &self.partition, read).await;
