@@ -29,6 +29,8 @@ pub(super) enum Kind {
     Reshard,
     /// A bit of a segment turns. In runs of its own only: what it takes away is told apart from what is lost.
     Rot,
+    /// A block of a segment was written where another is. As with rot, in runs of its own.
+    Stray,
 }
 
 impl Kind {
@@ -69,6 +71,7 @@ impl Kind {
             Self::ClockJump => "clock jumps",
             Self::Reshard => "other numbers of shards",
             Self::Rot => "rotten frames",
+            Self::Stray => "stray blocks",
         }
     }
 }
@@ -98,6 +101,15 @@ impl Plague {
         let all: &[Kind] = match profile {
             Profile::Rot => &[
                 Kind::Rot,
+                Kind::Rot,
+                Kind::Kill,
+                Kind::PowerCut,
+                Kind::CleanStop,
+                Kind::Reshard,
+            ],
+            Profile::Stray => &[
+                Kind::Stray,
+                Kind::Stray,
                 Kind::Rot,
                 Kind::Kill,
                 Kind::PowerCut,

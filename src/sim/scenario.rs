@@ -60,6 +60,8 @@ pub(super) enum Profile {
     Groups,
     /// Small, and what is on the disk rots.
     Rot,
+    /// Small, and blocks on the disk take each other's place.
+    Stray,
 }
 
 /// Bounds of what is drawn.
@@ -77,7 +79,7 @@ pub(super) struct Size {
 impl Profile {
     pub(super) const fn size(self) -> Size {
         match self {
-            Self::Small | Self::Rot => Size {
+            Self::Small | Self::Rot | Self::Stray => Size {
                 topics: 2,
                 producers: 2,
                 readers: 1,
@@ -119,6 +121,7 @@ impl Profile {
             "large" => Some(Self::Large),
             "groups" => Some(Self::Groups),
             "rot" => Some(Self::Rot),
+            "stray" => Some(Self::Stray),
             _ => None,
         }
     }
@@ -536,8 +539,15 @@ impl Run {
                 self.broker.stall(thread, lasts);
                 self.pass(lasts);
             }
-            Kind::Rot => {
-                if let Some((key, range)) = rot::rot(&self.world, choice) {
+            Kind::Rot | Kind::Stray => {
+                let damage: Vec<rot::Part> = match kind {
+                    Kind::Rot => rot::turn_a_bit(&self.world, choice).into_iter().collect(),
+                    _ => rot::misplace_a_block(&self.world, choice)
+                        .into_iter()
+                        .flatten()
+                        .collect(),
+                };
+                for (key, range) in damage {
                     self.book.say(|| format!("{key:?} rots in {range:?}"));
                     self.book.story(key.0, key.1, |story| {
                         story.damage(range);

@@ -105,6 +105,7 @@ fn seeds_with_groups_break_no_rule() {
 fn seeds_with_rot_break_no_rule() {
     if number("CORELOG_SIM_SEEDS").is_none() && number("CORELOG_SIM_SEED").is_none() {
         campaign(0, FEW_SEEDS, Profile::Rot);
+        campaign(0, FEW_SEEDS, Profile::Stray);
     }
 }
 

@@ -20,7 +20,7 @@ mod state;
 pub(crate) use faults::{DiskCounters, DiskFaults, DiskLies};
 
 use super::{ProcessId, Random, World, here};
-use state::{Entries, Inode, Node, ROOT, State, eio};
+use state::{BLOCK_BYTES, Entries, Inode, Node, ROOT, State, eio};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -157,6 +157,22 @@ impl Disk {
                 *byte ^= 1 << (bit % 8);
             }
         }
+    }
+
+    /// What a write of a block leaves that went astray: its bytes where another block was, and zeros where it should be.
+    pub(crate) fn misplace(&self, meant: (&Path, usize), other: (&Path, usize)) {
+        let block = |at: usize| at..at + BLOCK_BYTES;
+        let mut state = self.0.state.borrow_mut();
+        let (Ok(from), Ok(to)) = (state.find(meant.0), state.find(other.0)) else {
+            return;
+        };
+        let source = state.nodes.get_mut(&from).expect("it was found");
+        let bytes = source.cached[block(meant.1)].to_vec();
+        source.cached[block(meant.1)].fill(0);
+        source.durable[block(meant.1)].fill(0);
+        let target = state.nodes.get_mut(&to).expect("it was found");
+        target.cached[block(other.1)].copy_from_slice(&bytes);
+        target.durable[block(other.1)].copy_from_slice(&bytes);
     }
 
     /// Operations under way.

@@ -43,7 +43,6 @@ impl Disk {
         let before = bytes_of(&pieces);
         assert_eq!(before.len() % BLOCK_BYTES, 0, "direct I/O is whole blocks");
         let failing = self.fault(|faults| faults.write_eio);
-        let astray = self.fault(|faults| faults.misdirected);
         let facts = [21, inode.0, position, sum(&before), sync as u64];
         let effect: Effect = Box::new(move |state, random| {
             // The device reads the memory at any time until it is done.
@@ -54,10 +53,6 @@ impl Disk {
             if failing {
                 state.tear(inode, at, &bytes, random);
                 return Err(eio());
-            }
-            if astray {
-                state.misdirect(inode, &bytes, random);
-                return Ok(bytes.len());
             }
             state.store(inode, at, &bytes)?;
             if sync != WriteSync::None && !state.lies.dsync_is_volatile && !state.unflushed {

@@ -17,8 +17,6 @@ pub(crate) struct DiskFaults {
     pub(crate) sync_eio: u64,
     /// A read gives EIO.
     pub(crate) read_eio: u64,
-    /// A write goes to another block than it was meant for, and says nothing.
-    pub(crate) misdirected: u64,
     /// An operation takes a hundred times as long.
     pub(crate) slow: u64,
     /// Room for all files together.
@@ -33,7 +31,6 @@ impl Default for DiskFaults {
             write_eio: 0,
             sync_eio: 0,
             read_eio: 0,
-            misdirected: 0,
             slow: 0,
             room_bytes: PLENTY_BYTES,
             delay: USUAL_DELAY,
@@ -67,6 +64,4 @@ pub(crate) struct DiskCounters {
     pub(crate) power_cuts: u64,
     /// Sectors that were not durable when it went, and did not survive.
     pub(crate) lost_sectors: u64,
-    /// Writes that went astray.
-    pub(crate) misdirected: u64,
 }

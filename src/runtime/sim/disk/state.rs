@@ -11,7 +11,7 @@ use std::path::{Component, Path};
 
 /// The unit of a torn write.
 pub(super) const SECTOR_BYTES: usize = 512;
-/// The unit of a misdirected write, and the alignment of direct I/O.
+/// What direct I/O comes in.
 pub(super) const BLOCK_BYTES: usize = 4096;
 
 pub(super) const ROOT: Inode = Inode(0);
@@ -370,28 +370,6 @@ impl State {
                 // The file is there: the write was accepted.
                 let _stored = self.store(inode, at + number * SECTOR_BYTES, sector);
             }
-        }
-    }
-
-    /// A write that went to some other block of the same file or another.
-    pub(super) fn misdirect(&mut self, meant: Inode, bytes: &[u8], random: &mut Random) {
-        self.counters.misdirected += 1;
-        let files: Vec<Inode> = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.cached.len() >= bytes.len() && !bytes.is_empty())
-            .map(|(inode, _)| *inode)
-            .collect();
-        let inode = if files.is_empty() {
-            meant
-        } else {
-            files[random.index(files.len())]
-        };
-        let room = self.nodes[&inode].cached.len().saturating_sub(bytes.len()) / BLOCK_BYTES;
-        let at = random.index(room + 1) * BLOCK_BYTES;
-        if at + bytes.len() <= self.nodes[&inode].cached.len() {
-            let _stored = self.store(inode, at, bytes);
-            self.make_durable(inode, at..at + bytes.len());
         }
     }
 
