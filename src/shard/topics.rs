@@ -152,7 +152,7 @@ impl Shard {
             if !log.is_settled() || partition.failed.get() {
                 return None;
             }
-            let damaged = !log.damaged().is_empty();
+            let damaged = log.has_damaged_segments();
             let end = CleanEnd {
                 log: partition.id,
                 end: log.next(),

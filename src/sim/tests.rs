@@ -9,7 +9,7 @@ use super::nemesis::Kind;
 use super::scenario::{Failure, Outcome, Profile, Wish, run, run_and_explain};
 
 /// Seeds that broke something once, with the profile that did.
-const REGRESSIONS: [(u64, Profile); 8] = [
+const REGRESSIONS: [(u64, Profile); 10] = [
     // A failed write of the cleaner left a hole in its file, which the simulated disk did not know how to have.
     (10_012, Profile::Small),
     // A start trusted a checkpoint whose name a crash had left in the cache; when the power went, the log began earlier again.
@@ -25,6 +25,9 @@ const REGRESSIONS: [(u64, Profile); 8] = [
     (32_268, Profile::Rot),
     // Retention moved the start before anything durable said so, and a power cut took it back.
     (30_495, Profile::Rot),
+    // The last index that knew a producer went with its segment; after a crash what it repeated was taken for new.
+    (103_358, Profile::Small),
+    (100_493, Profile::Groups),
 ];
 
 /// Seeds of an ordinary test run.

@@ -265,6 +265,9 @@ pub(super) fn read(log: &Log, disk: &Disk, arena: &Arena, offset: Offset) -> (Wa
 /// What retention does to the oldest segment, if it may go.
 pub(super) fn retire_front(log: &mut Log) -> Option<Retired> {
     let front = log.segments().next()?.base;
+    if !log.may_retire_front() {
+        return None;
+    }
     log.start_at(log.start_without(|one| one.base == front));
     log.retire_below_start()
 }

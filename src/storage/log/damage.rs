@@ -30,6 +30,12 @@ impl Log {
         true
     }
 
+    /// Whether a start has to scan some segment, also when what is damaged of it lies below the log's start.
+    #[must_use]
+    pub fn has_damaged_segments(&self) -> bool {
+        self.segments.iter().any(|segment| segment.damaged)
+    }
+
     /// Remembers where the first sound frame behind damage is, in the segment at `base`: readers start there, because the way
     /// from the index entry before leads through the damage.
     pub fn note_sound(&mut self, base: Offset, offset: Offset, position: u64) {

@@ -40,19 +40,18 @@ impl Log {
         }
     }
 
-    /// Where the log would start without its oldest segments, as long as `expired` says so and they may go.
+    /// Where the log would start without its oldest segments, as long as `expired` says so and nothing more comes to them.
     #[must_use]
     pub fn start_without(&self, mut expired: impl FnMut(&Segment) -> bool) -> Offset {
         let pairs = self.segments.iter().zip(self.segments.iter().skip(1));
-        let gone = pairs.take_while(|(one, next)| self.may_retire(one, next) && expired(one));
+        let gone = pairs.take_while(|(one, next)| next.on_disk && is_over(one) && expired(one));
         gone.last().map_or(self.start, |(one, _)| self.start.max(one.end))
     }
 
     /// Removes the oldest segment if all of it lies below the start and it may go.
     #[must_use]
     pub fn retire_below_start(&mut self) -> Option<Retired> {
-        let (front, next) = (self.segments.front()?, self.segments.get(1)?);
-        if front.end > self.start || !self.may_retire(front, next) {
+        if self.segments.front()?.end > self.start || !self.may_retire_front() {
             return None;
         }
         let front = self.segments.pop_front()?;
@@ -63,11 +62,14 @@ impl Log {
         })
     }
 
-    /// Not the last that records the log's end and epoch: a successor without a durable record records them in its index file
-    /// ([`active_summary`](Self::active_summary)) and nowhere else, so that has to be written first.
-    fn may_retire(&self, one: &Segment, next: &Segment) -> bool {
-        let recorded = next.on_disk && (self.durable > next.base || next.index_written);
-        recorded && one.sealed && one.is_durable()
+    /// Its index file is the last to know the log's end and epoch, and the producers whose batches are gone, until the next
+    /// segment has one: a crash now would forget them, and take what such a producer repeats for new. A damaged segment never
+    /// has one; what it costs is told with the damage.
+    pub(in crate::storage) fn may_retire_front(&self) -> bool {
+        let (Some(front), Some(next)) = (self.segments.front(), self.segments.get(1)) else {
+            return false;
+        };
+        is_over(front) && next.on_disk && (next.index_written || (next.damaged && self.durable > next.base))
     }
 
     /// Everything below was cleaned.
@@ -88,6 +90,11 @@ impl Log {
         self.first_dirty = first_dirty;
         self.delete_horizon = delete_horizon;
     }
+}
+
+/// Whether nothing more comes to it.
+fn is_over(segment: &Segment) -> bool {
+    segment.sealed && segment.is_durable()
 }
 
 #[cfg(test)]
@@ -120,6 +127,14 @@ mod tests {
         assert_eq!(log.start(), bases[2]);
         let gone = std::iter::from_fn(|| log.retire_below_start().map(|one| one.base));
         assert_eq!(gone.collect::<Vec<_>>(), bases[..2]);
+        log.start_at(last);
+        let gone = std::iter::from_fn(|| log.retire_below_start().map(|one| one.base));
+        assert_eq!(
+            gone.collect::<Vec<_>>(),
+            bases[2..bases.len() - 2],
+            "the last sealed one knows the producers"
+        );
+        log.roll_active(Vec::new);
         log.start_at(bases[2].plus(1));
         assert!(
             log.retire_below_start().is_none(),

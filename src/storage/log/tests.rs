@@ -404,7 +404,7 @@ impl Model {
             log: self.log.id(),
             end: self.log.next(),
             epoch: self.log.epoch(),
-            damaged: !self.log.damaged().is_empty(),
+            damaged: self.log.has_damaged_segments(),
         };
         for image in self.disk.segments.values() {
             assert!(image.cache == image.durable, "a settled log is on the disk");
