@@ -9,7 +9,7 @@ use super::nemesis::Kind;
 use super::scenario::{Failure, Outcome, Profile, Wish, run, run_and_explain};
 
 /// Seeds that broke something once, with the profile that did.
-const REGRESSIONS: [(u64, Profile); 10] = [
+const REGRESSIONS: [(u64, Profile); 11] = [
     // A failed write of the cleaner left a hole in its file, which the simulated disk did not know how to have.
     (10_012, Profile::Small),
     // A start trusted a checkpoint whose name a crash had left in the cache; when the power went, the log began earlier again.
@@ -28,6 +28,8 @@ const REGRESSIONS: [(u64, Profile); 10] = [
     // The last index that knew a producer went with its segment; after a crash what it repeated was taken for new.
     (103_358, Profile::Small),
     (100_493, Profile::Groups),
+    // A start after a crash did not believe the index of the segment it scanned, though cleaned frames know no producers.
+    (202_867, Profile::Small),
 ];
 
 /// Seeds of an ordinary test run.

@@ -301,7 +301,7 @@ impl Scanner<'_> {
     fn run(mut self) -> Result<(LogImage, Report), Error> {
         let mut image = LogImage::default();
         let (mut epoch, mut epoch_seen) = (LeaderEpoch::ZERO, LeaderEpoch::ZERO);
-        let mut producers_at_base = Vec::new();
+        let mut note = None;
         let mut unindexed = Vec::new();
         for at in 0..self.found.len() {
             let segment = &self.found[at];
@@ -324,19 +324,28 @@ impl Scanner<'_> {
                 add_segment(&mut image, index.clone(), file, false);
                 continue;
             }
-            if let Some(index) = hint.filter(|index| index.base == index.end) {
+            let at_base = self.visitor.snapshot();
+            if let Some(index) = hint {
+                // Frames in front of its end are in its snapshot; cleaned ones would not tell.
                 self.visitor.restore(&index.producers);
             }
-            producers_at_base = self.visitor.snapshot();
-            let proofs = [hint.map(|index| index.end), self.clean_end];
-            let durable = proofs.into_iter().flatten().max().unwrap_or_default();
-            let (file, scan) = self.scan(segment, epoch, next_base, durable)?;
+            let known = Known {
+                epoch,
+                limit: next_base,
+                indexed: hint.map_or(segment.base, |index| index.end),
+            };
+            let (file, scan) = self.scan(segment, known)?;
             epoch = scan.epoch;
             epoch_seen = epoch_seen.max(scan.epoch_seen);
             let damaged = !scan.damaged.is_empty();
             image.damaged.extend(scan.damaged.iter().cloned());
             let last = next_base.is_none();
             if last {
+                // What is damaged needs to be scanned again, whoever follows: its note says nothing of what is in it.
+                note = Some(match hint {
+                    Some(index) if index.base == index.end || !damaged => index.clone(),
+                    _ => empty_note(self.id, segment.base, at_base),
+                });
                 file.clear_block_from(scan.end_position)
                     .map_err(Error::io("write", &segment.path))?;
             }
@@ -353,8 +362,8 @@ impl Scanner<'_> {
             }
         }
         image.epoch = LeaderEpoch::new(epoch_seen.get() + 1);
-        if let Some(active) = image.segments.last() {
-            self.note_epoch(active.base, image.epoch, producers_at_base)?;
+        if let Some(note) = note {
+            self.note_epoch(note, image.epoch)?;
         }
         // Only now, because what they said about epochs is in the note.
         for base in unindexed {
@@ -363,21 +372,13 @@ impl Scanner<'_> {
         Ok((image, self.report))
     }
 
-    /// Records the epoch that is about to be led with, in an index file that claims nothing else: without it the epoch
-    /// would be used again if every trace of it were lost in the next crash.
-    fn note_epoch(&self, base: Offset, epoch: LeaderEpoch, producers: Vec<u8>) -> Result<(), Error> {
-        let note = SegmentSummary {
-            log: self.id,
-            base,
-            end: base,
-            end_position: 0,
-            first_append_time: Timestamp::ZERO,
-            last_append_time: Timestamp::ZERO,
-            max_timestamp: Timestamp::new(i64::MIN),
-            index: SegmentIndex::default(),
-            epochs: vec![(epoch, base)],
-            producers,
-        };
+    /// Records the epoch that is about to be led with, in an index file that claims nothing else than it did: without it the
+    /// epoch would be used again if every trace of it were lost in the next crash.
+    fn note_epoch(&self, mut note: SegmentSummary, epoch: LeaderEpoch) -> Result<(), Error> {
+        // Those of which there is no record are over.
+        note.epochs.retain(|(_, first)| *first < note.end);
+        note.epochs.push((epoch, note.end));
+        let base = note.base;
         let path = self.found[0].path.with_file_name(index_name(base));
         let new = path.with_extension("idx.new");
         // By rename, because the file it replaces may be the only one to know the epoch before.
@@ -397,13 +398,7 @@ impl Scanner<'_> {
         }
     }
 
-    fn scan(
-        &mut self,
-        segment: &Found,
-        epoch: LeaderEpoch,
-        limit: Option<Offset>,
-        durable: Offset,
-    ) -> Result<(DirectFile, Scan), Error> {
+    fn scan(&mut self, segment: &Found, known: Known) -> Result<(DirectFile, Scan), Error> {
         let file = DirectFile::open(&segment.path, Access::ReadWrite)?;
         file.file
             .sync_before_trusting()
@@ -411,17 +406,48 @@ impl Scanner<'_> {
         let expect = Expect {
             log: self.id,
             base: segment.base,
-            epoch,
-            limit,
-            durable,
+            epoch: known.epoch,
+            limit: known.limit,
+            durable: self.clean_end.map_or(known.indexed, |end| end.max(known.indexed)),
             index_interval_bytes: self.config.index_interval_bytes,
         };
         let visitor = &mut self.visitor;
-        let scan = scan(&file, expect, &mut |header, _| visitor.frame(header))
-            .map_err(Error::io("read", &segment.path))?;
+        let scan = scan(&file, expect, &mut |header, _| {
+            if header.base_offset >= known.indexed {
+                visitor.frame(header);
+            }
+        })
+        .map_err(Error::io("read", &segment.path))?;
         self.report.scanned_segments += 1;
         self.report.scanned_frames += scan.frames;
         Ok((file, scan))
+    }
+}
+
+/// What is known of a segment before it is scanned.
+#[derive(Clone, Copy)]
+struct Known {
+    /// Of the last frame in front of it.
+    epoch: LeaderEpoch,
+    /// Where the next segment begins.
+    limit: Option<Offset>,
+    /// How far its index file goes: the producers up to there are those of its snapshot.
+    indexed: Offset,
+}
+
+/// An index file that only says which producers were known at the base of a segment.
+fn empty_note(id: LogId, base: Offset, producers: Vec<u8>) -> SegmentSummary {
+    SegmentSummary {
+        log: id,
+        base,
+        end: base,
+        end_position: 0,
+        first_append_time: Timestamp::ZERO,
+        last_append_time: Timestamp::ZERO,
+        max_timestamp: Timestamp::new(i64::MIN),
+        index: SegmentIndex::default(),
+        epochs: Vec::new(),
+        producers,
     }
 }
 

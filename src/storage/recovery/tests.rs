@@ -580,4 +580,11 @@ fn producers_are_restored_from_the_newest_index_and_fed_the_frames_behind_it() {
     let mut calls = Calls::default();
     bench.open_with(Some(clean), &mut calls);
     assert_eq!(calls.0, ["restore [99]"]);
+    // Crash after crash: what the clean stop knew counts, and the frames behind it.
+    bench.add(1);
+    for _ in 0..3 {
+        let mut calls = Calls::default();
+        bench.open_with(None, &mut calls);
+        assert_eq!(calls.0, ["restore [99]", "frame 7"]);
+    }
 }
