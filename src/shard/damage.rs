@@ -40,7 +40,7 @@ impl Seen {
             edition: segment.edition,
             written: segment.written,
             end: segment.end,
-            whole: segment.sealed && segment.is_durable(),
+            whole: segment.is_over(),
             wants_index: segment.wants_index(),
         }
     }

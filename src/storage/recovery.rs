@@ -22,13 +22,13 @@
 use super::checkpoint;
 use super::compaction::swap;
 use super::error::Error;
-use super::index::{SegmentIndex, SegmentSummary};
+use super::index::SegmentSummary;
 use super::layout::{index_name, parse_segment_name, segment_name};
 use super::log::{Log, LogConfig, LogImage};
 use super::marker::CleanEnd;
 use super::scan::{Expect, FrameSource, Scan, scan};
 use super::segment::Segment;
-use crate::base::{LeaderEpoch, LogId, Offset, Timestamp};
+use crate::base::{LeaderEpoch, LogId, Offset};
 use crate::batch::BatchHeader;
 use crate::runtime::buffer::{AlignedBuffer, BLOCK_BYTES, align_down};
 use crate::runtime::fs::{self, OpenFile};
@@ -344,7 +344,7 @@ impl Scanner<'_> {
                 // What is damaged needs to be scanned again, whoever follows: its note says nothing of what is in it.
                 note = Some(match hint {
                     Some(index) if index.base == index.end || !damaged => index.clone(),
-                    _ => empty_note(self.id, segment.base, at_base),
+                    _ => Segment::empty(segment.base, 0).summary(self.id, Vec::new(), at_base),
                 });
                 file.clear_block_from(scan.end_position)
                     .map_err(Error::io("write", &segment.path))?;
@@ -433,22 +433,6 @@ struct Known {
     limit: Option<Offset>,
     /// How far its index file goes: the producers up to there are those of its snapshot.
     indexed: Offset,
-}
-
-/// An index file that only says which producers were known at the base of a segment.
-fn empty_note(id: LogId, base: Offset, producers: Vec<u8>) -> SegmentSummary {
-    SegmentSummary {
-        log: id,
-        base,
-        end: base,
-        end_position: 0,
-        first_append_time: Timestamp::ZERO,
-        last_append_time: Timestamp::ZERO,
-        max_timestamp: Timestamp::new(i64::MIN),
-        index: SegmentIndex::default(),
-        epochs: Vec::new(),
-        producers,
-    }
 }
 
 fn summarise(id: LogId, base: Offset, scan: Scan) -> SegmentSummary {

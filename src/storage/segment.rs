@@ -189,10 +189,16 @@ impl Segment {
         self.index_written = false;
     }
 
+    /// Whether nothing will be added to it, and all of it is on the disk.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.sealed && self.is_durable()
+    }
+
     /// Whether it is what it will always be: sealed, durable, its index file written, and sound.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.sealed && self.is_durable() && self.index_written && !self.damaged
+        self.is_over() && self.index_written && !self.damaged
     }
 
     /// Moves the durable position and returns the durable end offset if a frame became durable.

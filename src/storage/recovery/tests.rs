@@ -4,6 +4,7 @@
 //! every frame but the first says that the one before it was durable.
 
 use super::*;
+use crate::base::Timestamp;
 use crate::runtime::buffer::Arena;
 use crate::storage::log::{Durability, ReadStart};
 use crate::storage::read::Walked;
